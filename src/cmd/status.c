@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+// kasaga status: who owns each shard, how far it is, and what it counts. All of it is asked of the
+// cluster: committed offsets with their metadata, ends of partitions, members of the groups. It
+// works without a worker and shows the last that was committed.
+#include "cmd/cmd_app.h"
+
+#include "core/meta.h"
+#include "io/clock.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+struct shard_status {
+    const char *member; // client id of the group member that has it; NULL = nobody
+    bool known;         // metadata was committed and can be read
+    const char *broken; // why it cannot be read
+    struct meta meta;
+    int64_t offset; // committed; -1 = none
+    int64_t end;
+};
+
+struct topic_status {
+    const char *topic;
+    int32_t partitions;
+    int64_t lag;
+    int32_t without; // partitions without an offset
+};
+
+struct status {
+    struct cmd_common common;
+    struct cmd_app app;
+    struct shard_status *shards;
+    struct topic_status *inputs;
+    size_t input_count;
+    const char *state; // of the groups
+    const char *route_state;
+    size_t members;
+    size_t route_members;
+    int64_t dead; // records of the dlq
+    int64_t now_ms;
+};
+
+static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
+static void print(struct buf *buf, const char *format, ...)
+{
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    buf_str(buf, line);
+}
+
+static enum ka_err ask_members(struct status *status, struct err_text *text)
+{
+    const struct io_kafka_member *members;
+    struct arena *arena = &status->app.arena;
+    const char *app = status->app.config->app;
+    const char *inbox = cmd_app_topic(&status->app, "inbox");
+    enum ka_err err = io_kafka_members(status->app.admin, app, CMD_CALL_MS, arena, &members,
+                                       &status->members, &status->state, text);
+    for (size_t i = 0; err == KA_OK && i < status->members; i++) {
+        for (size_t j = 0; j < members[i].assigned; j++) {
+            int32_t shard = members[i].partitions[j];
+            if (strcmp(members[i].topics[j], inbox) == 0 && shard < status->app.config->shards)
+                status->shards[shard].member = members[i].client_id;
+        }
+    }
+    if (err != KA_OK)
+        return err;
+    return io_kafka_members(status->app.admin, cmd_app_topic(&status->app, "route"), CMD_CALL_MS,
+                            arena, &members, &status->route_members, &status->route_state, text);
+}
+
+static enum ka_err ask_shards(struct status *status, struct err_text *text)
+{
+    int32_t count = status->app.config->shards;
+    struct arena *arena = &status->app.arena;
+    const char *inbox = cmd_app_topic(&status->app, "inbox");
+    struct io_kafka_committed *entries = arena_zalloc(arena, (size_t)count * sizeof *entries);
+    for (int32_t i = 0; i < count; i++)
+        entries[i] = (struct io_kafka_committed){.topic = inbox, .partition = i};
+    enum ka_err err = io_kafka_committed(status->app.admin, status->app.config->app, false,
+                                         CMD_CALL_MS, entries, (size_t)count, arena, text);
+    for (int32_t i = 0; err == KA_OK && i < count; i++) {
+        struct shard_status *shard = &status->shards[i];
+        struct err_text detail = {""};
+        int64_t start;
+        shard->offset = entries[i].offset;
+        if (meta_parse(entries[i].metadata, &shard->meta, &detail) != KA_OK)
+            shard->broken = arena_str(arena, slice_str(detail.text));
+        shard->known = shard->meta.present;
+        err = io_kafka_watermarks(status->app.admin, inbox, i, CMD_CALL_MS, &start, &shard->end,
+                                  text);
+    }
+    return err;
+}
+
+static bool has_input(const struct status *status, const char *topic)
+{
+    for (size_t i = 0; i < status->input_count; i++) {
+        if (strcmp(status->inputs[i].topic, topic) == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum ka_err ask_input(struct status *status, const char *topic, struct err_text *text)
+{
+    struct topic_status *input = &status->inputs[status->input_count++];
+    struct arena *arena = &status->app.arena;
+    const char *group = cmd_app_topic(&status->app, "route");
+    *input = (struct topic_status){.topic = topic};
+    enum ka_err err =
+        io_kafka_partition_count(status->app.admin, topic, CMD_CALL_MS, &input->partitions, text);
+    if (err != KA_OK || input->partitions == 0)
+        return err;
+    size_t count = (size_t)input->partitions;
+    struct io_kafka_committed *entries = arena_zalloc(arena, count * sizeof *entries);
+    for (size_t i = 0; i < count; i++)
+        entries[i] = (struct io_kafka_committed){.topic = topic, .partition = (int32_t)i};
+    err = io_kafka_committed(status->app.admin, group, false, CMD_CALL_MS, entries, count, arena,
+                             text);
+    for (size_t i = 0; err == KA_OK && i < count; i++) {
+        int64_t start, end;
+        err = io_kafka_watermarks(status->app.admin, topic, (int32_t)i, CMD_CALL_MS, &start, &end,
+                                  text);
+        input->without += entries[i].offset < 0;
+        if (err == KA_OK && entries[i].offset >= 0)
+            input->lag += end - entries[i].offset;
+    }
+    return err;
+}
+
+static enum ka_err ask_inputs(struct status *status, struct err_text *text)
+{
+    const struct config *config = status->app.config;
+    status->inputs =
+        arena_zalloc(&status->app.arena, (config->route_count + 1) * sizeof *status->inputs);
+    for (size_t i = 0; i < config->route_count; i++) {
+        if (has_input(status, config->routes[i].topic))
+            continue;
+        enum ka_err err = ask_input(status, config->routes[i].topic, text);
+        if (err != KA_OK)
+            return err;
+    }
+    return KA_OK;
+}
+
+static enum ka_err ask_dead(struct status *status, struct err_text *text)
+{
+    const char *dlq = cmd_app_topic(&status->app, "dlq");
+    for (int32_t i = 0; i < status->app.config->shards; i++) {
+        int64_t start, end;
+        enum ka_err err =
+            io_kafka_watermarks(status->app.admin, dlq, i, CMD_CALL_MS, &start, &end, text);
+        if (err != KA_OK)
+            return err;
+        status->dead += end - start;
+    }
+    return KA_OK;
+}
+
+static int64_t lag_of(const struct shard_status *shard)
+{
+    return shard->offset < 0 ? shard->end : shard->end - shard->offset;
+}
+
+static void put_owner(struct buf *buf, const struct shard_status *shard)
+{
+    if (shard->member != NULL)
+        print(buf, " %-18s", shard->member);
+    else if (shard->known)
+        print(buf, " (%.*s.%.*s)%*s", SLICE_FMT(shard->meta.node), SLICE_FMT(shard->meta.lane),
+              shard->meta.node.len + shard->meta.lane.len < 15
+                  ? (int)(15 - shard->meta.node.len - shard->meta.lane.len)
+                  : 0,
+              "");
+    else
+        print(buf, " %-18s", "-");
+}
+
+static void text_shard(struct buf *buf, const struct status *status, int32_t index)
+{
+    const struct shard_status *shard = &status->shards[index];
+    const struct meta_counts *counts = &shard->meta.counts;
+    print(buf, "%5d", index);
+    put_owner(buf, shard);
+    print(buf, " %9" PRId64, lag_of(shard));
+    if (shard->broken != NULL) {
+        print(buf, "  %s\n", shard->broken);
+        return;
+    }
+    print(buf, " %9" PRId64 " %10" PRId64 " %10" PRId64 " %11" PRId64 " %6" PRId64, counts->live,
+          counts->started, counts->completed, counts->compensated, counts->stuck);
+    if (shard->known)
+        print(buf, "  %" PRId64 " s ago", (status->now_ms - shard->meta.time_ms) / 1000);
+    else
+        buf_str(buf, shard->offset < 0 ? "  no offset: kasaga topics apply" : "  not begun");
+    buf_byte(buf, '\n');
+}
+
+static struct meta_counts total_of(const struct status *status, int64_t *lag)
+{
+    struct meta_counts total = {0};
+    *lag = 0;
+    for (int32_t i = 0; i < status->app.config->shards; i++) {
+        const struct meta_counts *counts = &status->shards[i].meta.counts;
+        *lag += lag_of(&status->shards[i]);
+        total.live += counts->live;
+        total.started += counts->started;
+        total.completed += counts->completed;
+        total.compensated += counts->compensated;
+        total.stuck += counts->stuck;
+        total.terminated += counts->terminated;
+    }
+    return total;
+}
+
+static void put_text(struct buf *buf, const struct status *status)
+{
+    int64_t lag;
+    struct meta_counts total = total_of(status, &lag);
+    print(buf, "app %s: group %s, %zu lanes; routes %s, %zu lanes; dlq %" PRId64 " records\n",
+          status->app.config->app, status->state, status->members, status->route_state,
+          status->route_members, status->dead);
+    print(buf, "shard %-18s %9s %9s %10s %10s %11s %6s  last commit\n", "owner", "lag", "live",
+          "started", "completed", "compensated", "stuck");
+    for (int32_t i = 0; i < status->app.config->shards; i++)
+        text_shard(buf, status, i);
+    print(buf,
+          "total %-18s %9" PRId64 " %9" PRId64 " %10" PRId64 " %10" PRId64 " %11" PRId64
+          " %6" PRId64 "\n",
+          "", lag, total.live, total.started, total.completed, total.compensated, total.stuck);
+    for (size_t i = 0; i < status->input_count; i++) {
+        const struct topic_status *input = &status->inputs[i];
+        print(buf, "input %-32s %4d partitions, lag %" PRId64, input->topic, input->partitions,
+              input->lag);
+        if (input->partitions == 0)
+            buf_str(buf, ": the topic does not exist");
+        else if (input->without > 0)
+            print(buf, ": %d partitions without an offset: kasaga topics apply", input->without);
+        buf_byte(buf, '\n');
+    }
+}
+
+static void json_counts(struct buf *buf, const struct meta_counts *counts)
+{
+    print(buf,
+          "\"live\":%" PRId64 ",\"started\":%" PRId64 ",\"completed\":%" PRId64
+          ",\"compensated\":%" PRId64 ",\"stuck\":%" PRId64 ",\"terminated\":%" PRId64,
+          counts->live, counts->started, counts->completed, counts->compensated, counts->stuck,
+          counts->terminated);
+}
+
+static void json_shard(struct buf *buf, const struct status *status, int32_t index)
+{
+    const struct shard_status *shard = &status->shards[index];
+    print(buf, "%s{\"shard\":%d,\"member\":", index == 0 ? "" : ",", index);
+    if (shard->member == NULL)
+        buf_str(buf, "null");
+    else
+        buf_json_str(buf, slice_str(shard->member));
+    print(buf, ",\"offset\":%" PRId64 ",\"end\":%" PRId64 ",\"lag\":%" PRId64, shard->offset,
+          shard->end, lag_of(shard));
+    if (shard->broken != NULL) {
+        buf_str(buf, ",\"broken\":");
+        buf_json_str(buf, slice_str(shard->broken));
+    }
+    if (shard->known) {
+        buf_str(buf, ",\"node\":");
+        buf_json_str(buf, shard->meta.node);
+        buf_str(buf, ",\"lane\":");
+        buf_json_str(buf, shard->meta.lane);
+        buf_str(buf, ",\"committed\":");
+        buf_json_time(buf, shard->meta.time_ms);
+        print(buf, ",\"low_water\":%" PRId64 ",", shard->meta.low_water);
+        json_counts(buf, &shard->meta.counts);
+    }
+    buf_byte(buf, '}');
+}
+
+static void json_group(struct buf *buf, const char *name, const char *state, size_t members)
+{
+    print(buf, ",\"%s\":{\"state\":\"%s\",\"members\":%zu}", name, state, members);
+}
+
+static void put_json(struct buf *buf, const struct status *status)
+{
+    int64_t lag;
+    struct meta_counts total = total_of(status, &lag);
+    buf_str(buf, "{\"app\":");
+    buf_json_str(buf, slice_str(status->app.config->app));
+    json_group(buf, "group", status->state, status->members);
+    json_group(buf, "routes", status->route_state, status->route_members);
+    print(buf, ",\"dlq\":%" PRId64 ",\"lag\":%" PRId64 ",", status->dead, lag);
+    json_counts(buf, &total);
+    buf_str(buf, ",\"shards\":[");
+    for (int32_t i = 0; i < status->app.config->shards; i++)
+        json_shard(buf, status, i);
+    buf_str(buf, "],\"inputs\":[");
+    for (size_t i = 0; i < status->input_count; i++) {
+        buf_str(buf, i == 0 ? "{\"topic\":" : ",{\"topic\":");
+        buf_json_str(buf, slice_str(status->inputs[i].topic));
+        print(buf, ",\"partitions\":%d,\"lag\":%" PRId64 ",\"without_offset\":%d}",
+              status->inputs[i].partitions, status->inputs[i].lag, status->inputs[i].without);
+    }
+    buf_str(buf, "]}\n");
+}
+
+static int run(struct status *status)
+{
+    struct err_text text = {""};
+    int code = cmd_app_check_topic(&status->app, cmd_app_topic(&status->app, "inbox"),
+                                   status->app.config->shards);
+    if (code != CMD_OK)
+        return code;
+    status->shards = arena_zalloc(&status->app.arena,
+                                  (size_t)status->app.config->shards * sizeof *status->shards);
+    enum ka_err err = ask_members(status, &text);
+    if (err == KA_OK)
+        err = ask_shards(status, &text);
+    if (err == KA_OK)
+        err = ask_inputs(status, &text);
+    if (err == KA_OK)
+        err = ask_dead(status, &text);
+    if (err != KA_OK)
+        return cmd_fail(err, &text);
+    status->now_ms = clock_now_ms();
+    struct buf buf = {0};
+    if (status->common.output == CMD_TEXT)
+        put_text(&buf, status);
+    else
+        put_json(&buf, status);
+    bool written = cmd_write(&buf);
+    buf_fini(&buf);
+    return written ? CMD_OK : CMD_FAILED;
+}
+
+int cmd_status(int argc, char **argv)
+{
+    static const struct cmd_spec spec = {
+        .synopsis = "status [-o text|json]",
+        .summary =
+            "Who owns each shard of the app, its lag, and its sagas: live ones, and how the\n"
+            "others ended. An owner in brackets was the last one and is no member now.",
+    };
+    struct status status = {.dead = 0};
+    struct cmd_words words;
+    int code;
+    if (!cmd_parse(&spec, argc, argv, &status.common, &words, &code))
+        return code;
+    if (!cmd_app_open(&status.common, &status.app, &code))
+        return code;
+    code = run(&status);
+    cmd_app_close(&status.app);
+    return code;
+}

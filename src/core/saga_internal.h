@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the saga state machine share. Not for anybody else: the shard and the engine
+// use saga.h.
+#ifndef KA_CORE_SAGA_INTERNAL_H
+#define KA_CORE_SAGA_INTERNAL_H
+
+#include "core/saga.h"
+
+// One call of saga_step: what moves, where the effects go, the time.
+struct turn {
+    struct saga *saga;
+    struct saga_effects *effects;
+    int64_t now_ms;
+};
+
+// Why something ends or moves: of an attempt (code, message) or of an operator (all four).
+struct why {
+    struct slice code;
+    struct slice message;
+    struct slice actor;
+    struct slice reason;
+};
+
+// Which attempt; what an invocation and its result are matched by.
+struct attempt {
+    int32_t step;
+    int32_t number;
+    bool compensation;
+};
+
+enum { SAGA_CODE_MAX = 128, SAGA_MESSAGE_MAX = 1024 };
+
+// A row of the tables of states: where one may go from here is a bit set of states.
+struct state_row {
+    const char *name;
+    unsigned next;
+    unsigned flags;
+};
+enum { STATE_FINAL = 1, STATE_PAUSABLE = 2, STATE_IN_FLIGHT = 4, STATE_UNDO = 8 };
+extern const struct state_row step_states[];
+
+// An attempt is in flight, forward or undo.
+static inline bool step_in_flight(const struct saga_step_state *st)
+{
+    return (step_states[st->state].flags & STATE_IN_FLIGHT) != 0;
+}
+// UNDO_… and UNDONE.
+static inline bool step_undoing(const struct saga_step_state *st)
+{
+    return (step_states[st->state].flags & STATE_UNDO) != 0;
+}
+
+// --- saga.c: the only places that write saga->state and step->state
+void saga_move(struct turn *turn, enum saga_state to);
+void saga_move_step(struct turn *turn, int32_t step, enum step_state to, int64_t due_ms);
+// NULL when there is none: all done, or nothing left to undo.
+struct saga_step_state *saga_step_in_hand(const struct saga *saga);
+// The state a pause has to go on from, else the state itself.
+enum saga_state saga_course(const struct saga *saga);
+// A step with a completed pivot: there is no way back.
+bool saga_past_pivot(const struct saga *saga);
+// The step has a compensation and did, or may have done, something.
+bool saga_must_undo(const struct saga *saga, int32_t step);
+// Starts everything that may start now, until something has to be waited for.
+void saga_advance(struct turn *turn);
+// At most `max` bytes of the text, whole characters of UTF-8.
+struct slice saga_cut(struct slice text, size_t max);
+// Keeps the state small: texts of participants are cut.
+struct why saga_why(const struct action_result *result);
+// The data of an OK result, "{}" when it said nothing; false if it is not a JSON object.
+bool saga_result_object(const struct action_result *result, struct slice *object);
+// Remembers why it compensates, is stuck or was terminated.
+void saga_set_failure(struct saga *saga, const struct why *why);
+
+// --- saga_check.c
+// True if the state holds together; else *why names the first invariant that does not.
+bool saga_valid(const struct saga *saga, const char **why);
+// True between events: what goes on by itself waits for a result or a time.
+bool saga_rests(const struct saga *saga);
+
+// --- saga_effects.c
+struct transition *saga_emit(struct turn *turn, enum transition_type type, const struct why *why);
+struct transition *saga_emit_step(struct turn *turn, enum transition_type type,
+                                  const struct attempt *attempt, const struct why *why);
+// Wants the attempt run; saga_emit_step(…_STARTED) is the caller's matter.
+void saga_invoke(struct turn *turn, const struct attempt *attempt, struct slice input);
+// Moves what was written into the scratch since `from` to the arena.
+struct slice saga_take(struct turn *turn, size_t from);
+// When the next attempt begins, unix ms; `failed` counts from 1.
+int64_t saga_retry_at(const struct turn *turn, const struct retry_policy *policy, int32_t failed,
+                      const struct attempt *attempt, int64_t retry_after_ms);
+bool saga_may_retry(const struct retry_policy *policy, int32_t failed);
+int64_t saga_time_add(int64_t time_ms, int64_t more_ms);
+// What is known before `step`: the start data merged with the results of completed steps.
+struct slice saga_known(struct turn *turn, int32_t step);
+
+// --- saga_forward.c
+void saga_forward(struct turn *turn); // state RUNNING
+void saga_end_forward(struct turn *turn, int32_t step, const struct action_result *result);
+// The failure comes from outside (deadline, cancel): an attempt in flight may have happened.
+void saga_give_up(struct turn *turn, const struct why *why);
+void saga_miss_deadline(struct turn *turn);
+void saga_turn_back(struct turn *turn, const struct why *why); // RUNNING, PAUSED -> COMPENSATING
+// What the attempts of the step get; false with the reason when it cannot be made.
+bool saga_forward_input(struct turn *turn, int32_t step, struct slice *input, struct why *why);
+
+// --- saga_undo.c
+void saga_undo(struct turn *turn); // state COMPENSATING
+void saga_end_undo(struct turn *turn, int32_t step, const struct action_result *result);
+bool saga_undo_input(struct turn *turn, int32_t step, struct slice *input, struct why *why);
+
+// --- saga_command.c
+KA_MUST_USE enum ka_err saga_operate(struct turn *turn, const struct command *command,
+                                     struct err_text *text);
+
+#endif

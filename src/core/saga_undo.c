@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// Going back: the step in hand and all before it, newest first, one at a time. An undo waits until
+// the forward attempt it undoes has ended or its time is over, is tried again by its policy, and
+// when that is exhausted the saga is STUCK until an operator says more; it is never skipped.
+#include "core/saga_internal.h"
+
+#include "core/assert.h"
+#include "core/json.h"
+#include "core/schema.h"
+
+static void put_or_null(struct buf *buf, struct slice value)
+{
+    buf_slice_put(buf, slice_none(value) ? SLICE_LIT("null") : value);
+}
+
+// {"input": <what the step got>, "result": <what it said, or null>}
+static struct slice undo_document(struct turn *turn, int32_t step)
+{
+    struct saga_step_state *st = &turn->saga->steps[step];
+    struct slice input = st->input;
+    if (turn->saga->def->steps[step].input == NULL)
+        input = saga_known(turn, step);
+    struct buf *scratch = turn->effects->scratch;
+    size_t from = scratch->len;
+    buf_str(scratch, "{\"input\":");
+    put_or_null(scratch, input);
+    buf_str(scratch, ",\"result\":");
+    put_or_null(scratch, st->result);
+    buf_byte(scratch, '}');
+    return saga_take(turn, from);
+}
+
+bool saga_undo_input(struct turn *turn, int32_t step, struct slice *input, struct why *why)
+{
+    const struct step_def *def = &turn->saga->def->steps[step];
+    struct err_text text = {""};
+    enum ka_err err = KA_OK;
+    *input = undo_document(turn, step);
+    if (def->compensate_input != NULL) {
+        struct slice document = *input;
+        err = expr_eval(def->compensate_input, document, turn->effects->arena, input, &text);
+    }
+    if (err == KA_OK && (input->len == 0 || json_type(*input) != JSON_OBJECT))
+        err = err_set(&text, KA_ERR_SCHEMA, "the value is not a JSON object: %.*s",
+                      SLICE_FMT(*input));
+    if (err == KA_OK && def->compensate->params != NULL)
+        err = schema_check(def->compensate->params, *input, false, &text);
+    if (err == KA_OK)
+        return true;
+    why->code = SLICE_LIT("invalid_input");
+    why->message = arena_copy(turn->effects->arena, slice_str(text.text));
+    return false;
+}
+
+// The undo waits for an operator (due 0); why the saga goes back is kept for afterwards.
+static void exhaust(struct turn *turn, int32_t step, const struct why *why)
+{
+    struct saga *saga = turn->saga;
+    struct attempt attempt = {step, saga->steps[step].undo_attempts, true};
+    saga_move_step(turn, step, STEP_UNDO_WAITING, 0);
+    saga->cause_code = saga->fail_code;
+    saga->cause_message = saga->fail_message;
+    saga_set_failure(saga, why);
+    (void)saga_emit_step(turn, TRANSITION_COMPENSATION_FAILED, &attempt, why);
+}
+
+static void begin_undo(struct turn *turn, int32_t step)
+{
+    struct saga_step_state *st = &turn->saga->steps[step];
+    const struct step_def *def = &turn->saga->def->steps[step];
+    struct slice input = SLICE_NONE;
+    struct why why = {0};
+    if (!saga_undo_input(turn, step, &input, &why)) {
+        exhaust(turn, step, &why);
+        return;
+    }
+    st->undo_attempts++;
+    saga_move_step(turn, step, STEP_UNDO_RUNNING,
+                   saga_time_add(turn->now_ms, def->compensate_timeout_ms));
+    struct attempt attempt = {step, st->undo_attempts, true};
+    if (!def->compensate->run_inline) {
+        struct transition *record =
+            saga_emit_step(turn, TRANSITION_COMPENSATION_STARTED, &attempt, NULL);
+        record->input = input;
+        record->due_ms = st->due_ms;
+    }
+    saga_invoke(turn, &attempt, input);
+}
+
+static void end_well(struct turn *turn, int32_t step, const struct action_result *result)
+{
+    struct attempt attempt = {step, turn->saga->steps[step].undo_attempts, true};
+    struct slice input = SLICE_NONE;
+    struct why ignored = {0};
+    if (turn->saga->def->steps[step].compensate->run_inline)
+        (void)saga_undo_input(turn, step, &input, &ignored);
+    saga_move_step(turn, step, STEP_UNDONE, 0);
+    struct transition *record =
+        saga_emit_step(turn, TRANSITION_COMPENSATION_COMPLETED, &attempt, NULL);
+    record->input = input;
+    (void)saga_result_object(result, &record->data);
+}
+
+void saga_end_undo(struct turn *turn, int32_t step, const struct action_result *result)
+{
+    struct saga_step_state *st = &turn->saga->steps[step];
+    const struct retry_policy *retry = &turn->saga->def->steps[step].compensate_retry;
+    if (result->outcome == OUTCOME_OK) {
+        end_well(turn, step, result);
+        return;
+    }
+    struct why why = saga_why(result);
+    struct attempt attempt = {step, st->undo_attempts, true};
+    int32_t failed = st->undo_attempts - st->forgiven;
+    if (!saga_may_retry(retry, failed)) {
+        exhaust(turn, step, &why);
+        return;
+    }
+    int64_t due = saga_retry_at(turn, retry, failed, &attempt, result->retry_after_ms);
+    saga_move_step(turn, step, STEP_UNDO_WAITING, due);
+    saga_emit_step(turn, TRANSITION_COMPENSATION_RETRYING, &attempt, &why)->due_ms = due;
+}
+
+static void get_stuck(struct turn *turn)
+{
+    struct why why = {.code = turn->saga->fail_code, .message = turn->saga->fail_message};
+    saga_move(turn, SAGA_STUCK);
+    (void)saga_emit(turn, TRANSITION_SAGA_STUCK, &why);
+}
+
+static void finish(struct turn *turn)
+{
+    struct why why = {.code = turn->saga->fail_code, .message = turn->saga->fail_message};
+    saga_move(turn, SAGA_COMPENSATED);
+    (void)saga_emit(turn, TRANSITION_SAGA_COMPENSATED, &why);
+}
+
+// One look at the step in hand; false when there is something to wait for.
+static bool undo_once(struct turn *turn)
+{
+    struct saga *saga = turn->saga;
+    int32_t step = saga->current;
+    const struct saga_step_state *st = &saga->steps[step];
+    switch (st->state) {
+    case STEP_DONE:
+    case STEP_FAILED:
+    case STEP_SKIPPED:
+        if (!saga_must_undo(saga, step)) {
+            saga->current--;
+            return true;
+        }
+        if (st->forward_end_ms > turn->now_ms)
+            return false;
+        begin_undo(turn, step);
+        return true;
+    case STEP_UNDO_WAITING:
+        if (st->due_ms > turn->now_ms)
+            return false;
+        if (st->due_ms == 0)
+            get_stuck(turn);
+        else
+            begin_undo(turn, step);
+        return true;
+    case STEP_PENDING:
+    case STEP_UNDONE:
+        saga->current--;
+        return true;
+    case STEP_UNDO_RUNNING:
+        return false;
+    case STEP_RUNNING:
+    case STEP_WAITING:
+        break;
+    }
+    KA_ASSERT(false && "a forward attempt while going back");
+    return false;
+}
+
+void saga_undo(struct turn *turn)
+{
+    struct saga *saga = turn->saga;
+    if (saga->current == (int32_t)saga->def->step_count) // cancelled after the last step, paused
+        saga->current--;
+    while (saga->state == SAGA_COMPENSATING) {
+        if (saga->current < 0)
+            finish(turn);
+        else if (!undo_once(turn))
+            return;
+    }
+}

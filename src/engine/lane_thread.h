@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// One lane on real clients: a thread that turns what librdkafka, the committer, the restorer and
+// the invoker say into events of core/lane.h, and does its effects. Decides nothing itself.
+#ifndef KA_ENGINE_LANE_THREAD_H
+#define KA_ENGINE_LANE_THREAD_H
+
+#include "core/lane.h"
+#include "core/table.h"
+#include "engine/invoker.h"
+#include "io/kafka_admin.h"
+
+struct lane_thread_config {
+    struct io_kafka_config kafka; // client_id is set to "<node>.<name>" by the caller
+    struct io_kafka_admin *admin;
+    const char *app;
+    const char *group;
+    const char *node;
+    const char *name; // "s0", "r0"
+    int64_t incarnation;
+    const char *const *topics; // to subscribe
+    size_t topic_count;
+    const char *const *warm_topics; // to be written
+    size_t warm_count;
+    const char *state_topic; // NULL = route lane
+    struct table_limits limits;
+    struct lane_processor processor;
+    struct invoker *invoker;         // NULL = no invocations
+    const atomic_bool *hold_inputs;  // pressure; may be NULL
+    const atomic_int *digests_asked; // counts: the lane logs its shards' digests once per count
+    int32_t batch_records;
+    int64_t batch_bytes;
+    int64_t batch_ms;
+    int64_t interval_max_ms;
+    // Called once per turn of the thread; true = definitions have changed, so that partitions that
+    // were parked for want of one are tried again. May be NULL.
+    bool (*refresh)(void *context);
+    void *refresh_context;
+};
+
+// A picture of the lane for status and metrics; a moment old.
+struct lane_picture {
+    struct lane_stats stats;
+    int32_t active;
+    int32_t restoring;
+    int32_t parked;
+    int64_t state_bytes;
+    const char *phase;
+};
+
+struct lane_thread;
+KA_MUST_USE enum ka_err lane_thread_start(const struct lane_thread_config *config,
+                                          struct lane_thread **thread, struct err_text *text);
+// Asks it to finish the open transaction and leave the group; returns at once.
+void lane_thread_stop(struct lane_thread *thread);
+// Waits for it (bounded), then frees it.
+void lane_thread_join(struct lane_thread **thread);
+void lane_thread_picture(struct lane_thread *thread, struct lane_picture *picture);
+// It met something it cannot go on from; the process should end. Text stays valid.
+bool lane_thread_failed(struct lane_thread *thread, const char **why);
+
+#endif

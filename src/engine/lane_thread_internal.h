@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lane_thread.c (the loop and the events) and lane_effect.c (the effects) share.
+#ifndef KA_ENGINE_LANE_THREAD_INTERNAL_H
+#define KA_ENGINE_LANE_THREAD_INTERNAL_H
+
+#include "engine/committer.h"
+#include "engine/lane_thread.h"
+#include "engine/restorer.h"
+
+enum {
+    LANE_THREAD_LOCAL_MAX = LANE_PARTITIONS_MAX + 64,
+    LANE_THREAD_CALL_TIMEOUT_MS = 5000,
+    LANE_THREAD_ROOM = 64
+};
+
+// A result with what owns its memory.
+struct kept_result {
+    struct lane_result base;
+    struct invoker_result *owned;
+};
+
+struct lane_thread {
+    struct lane_thread_config config;
+    pthread_t thread;
+    atomic_bool stop;
+    atomic_bool failed;
+    struct err_text why;
+
+    int wake_fd;
+    struct mailbox box;
+    struct lane *lane;
+    struct lane_effects effects;
+    struct io_kafka_consumer *consumer;
+    struct io_kafka_producer *producers[LANE_PRODUCERS];
+    int32_t busy_producer;          // a job of the committer holds it; -1 = none
+    bool resetting[LANE_PRODUCERS]; // asked of the committer and not answered
+    enum ka_err produce_error;
+    struct err_text produce_text;
+    struct committer *committer;
+    struct restorer *restorer;
+    struct io_kafka_group_metadata *group; // for the COMMIT that FLUSHED leads to
+    struct invoker_client client;
+    // What may_start reads on the invoker's threads: the epoch under which a slot is ours (-1 = it
+    // is not) and until when our last proof of membership is young enough.
+    atomic_int owned_epoch[LANE_PARTITIONS_MAX];
+    _Atomic int64_t start_until_ms;
+    int32_t in_flight;
+    // Invocations that the invoker had no room for; no more are taken from the lane before they
+    // have gone. At most LANE_THREAD_ROOM.
+    struct lane_invocation *held[LANE_THREAD_ROOM];
+    size_t held_count;
+    int64_t now_ms;
+    int digests_told;
+    int64_t unpark_ms; // when what the cluster had parked was tried again
+    bool subscribed;
+    bool drained;
+
+    struct lane_event local[LANE_THREAD_LOCAL_MAX]; // events that effects led to
+    size_t local_count;
+    struct lane_partition_name *names;
+    size_t names_cap;
+    char transactional_id[256];
+
+    pthread_mutex_t picture_lock;
+    struct lane_picture picture;
+    int64_t picture_ms;
+};
+
+// Does one effect. What it leads to at once becomes a local event.
+void lane_thread_effect(struct lane_thread *t, const struct lane_effect *effect);
+// Offers the held invocations again; what its next owner dispatches is dropped.
+void lane_thread_offer_held(struct lane_thread *t);
+void lane_thread_push(struct lane_thread *t, struct lane_event event);
+void lane_thread_start_committer(struct lane_thread *t);
+
+#endif

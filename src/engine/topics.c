@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: Apache-2.0
+// What makes it hard: offsets. A group without an offset is either new or has lost it (retention
+// of offsets, a wrong group name). The two must not be mixed up: a first offset written over a loss
+// would start the app again from another place, in silence. So the inbox gets first offsets only
+// while the state of the same shard has never held a record.
+#include "engine/topics.h"
+
+#include "core/assert.h"
+#include "io/clock.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    CALL_MS = 10000,
+    CREATE_MS = 30000,
+    WARNINGS_MAX = 64,
+    INPUTS_MAX = 1024, // bound of the plan; a configuration is refused far below it
+    OWN_TOPICS = 6,
+    DAY_MS = 24 * 60 * 60 * 1000
+};
+
+static const char *const role_names[] = {"inbox", "state",   "history", "replies",
+                                         "dlq",   "catalog", "input"};
+static const char *const action_names[] = {"exists", "create", "refuse"};
+
+const char *topic_role_name(enum topic_role role)
+{
+    KA_ASSERT((size_t)role < sizeof role_names / sizeof role_names[0]);
+    return role_names[role];
+}
+
+const char *topic_action_name(enum topic_action action)
+{
+    KA_ASSERT((size_t)action < sizeof action_names / sizeof action_names[0]);
+    return action_names[action];
+}
+
+static const char *print(struct arena *arena, const char *format, ...) KA_PRINTF(2, 3);
+static const char *print(struct arena *arena, const char *format, ...)
+{
+    char line[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    return arena_str(arena, slice_str(line));
+}
+
+static void set(struct topic_entry *entry, const char *name, const char *value)
+{
+    KA_ASSERT(entry->setting_count < TOPIC_SETTINGS_MAX);
+    entry->setting_names[entry->setting_count] = name;
+    entry->setting_values[entry->setting_count++] = value;
+}
+
+static void set_number(struct topic_entry *entry, struct arena *arena, const char *name,
+                       int64_t value)
+{
+    set(entry, name, print(arena, "%" PRId64, value));
+}
+
+// What a topic of this role is created with. Everything that a promise rests on is said
+// explicitly: the broker's defaults are somebody else's to change.
+static void settle(struct topic_entry *entry, const struct config *config, struct arena *arena)
+{
+    bool own = entry->role != TOPIC_INPUT;
+    switch (entry->role) {
+    case TOPIC_INBOX:
+    case TOPIC_STATE:
+        set(entry, "cleanup.policy", "delete");
+        set(entry, "retention.ms", "-1");
+        set(entry, "retention.bytes", "-1");
+        set_number(entry, arena, "segment.bytes", 128 << 20); // trimmed by the segment
+        break;
+    case TOPIC_HISTORY:
+        set(entry, "cleanup.policy", "delete");
+        set_number(entry, arena, "retention.ms", config->topics.history_keep_ms);
+        break;
+    case TOPIC_REPLIES:
+        set(entry, "cleanup.policy", "delete");
+        set_number(entry, arena, "retention.ms", config->topics.replies_keep_ms);
+        break;
+    case TOPIC_DLQ:
+        set(entry, "cleanup.policy", "delete");
+        set_number(entry, arena, "retention.ms", config->topics.dlq_keep_ms);
+        break;
+    case TOPIC_CATALOG:
+        set(entry, "cleanup.policy", "compact");
+        set_number(entry, arena, "segment.bytes", 16 << 20);
+        break;
+    case TOPIC_INPUT:
+        break;
+    }
+    if (own && config->topics.min_insync_replicas > 0)
+        set_number(entry, arena, "min.insync.replicas", config->topics.min_insync_replicas);
+    if (own)
+        set(entry, "unclean.leader.election.enable", "false");
+}
+
+static void compare(struct topic_entry *entry, const struct config *config, struct arena *arena)
+{
+    if (entry->found == 0) {
+        entry->action = TOPIC_CREATE;
+        settle(entry, config, arena);
+        return;
+    }
+    entry->action = TOPIC_EXISTS;
+    if (entry->role == TOPIC_INPUT) {
+        entry->partitions = entry->found;
+        return;
+    }
+    if (entry->found == entry->partitions)
+        return;
+    entry->action = TOPIC_REFUSE;
+    if (entry->role == TOPIC_CATALOG)
+        entry->refused = print(arena, "has %d partitions: the catalog has one", entry->found);
+    else
+        entry->refused = print(arena,
+                               "has %d partitions, shards = %d: the number of shards is fixed when "
+                               "the app is created",
+                               entry->found, config->shards);
+}
+
+static void warn(struct topics_plan *plan, const char *warning)
+{
+    if (plan->warning_count < WARNINGS_MAX)
+        plan->warnings[plan->warning_count++] = warning;
+}
+
+static bool names(const char *list, const char *word)
+{
+    const char *at = strstr(list, word);
+    return at != NULL && (at == list || at[-1] == ',');
+}
+
+struct settings {
+    const char *const *names;
+    const char *const *values;
+    size_t count;
+};
+
+static const char *setting(const struct settings *settings, const char *name)
+{
+    for (size_t i = 0; i < settings->count; i++) {
+        if (strcmp(settings->names[i], name) == 0)
+            return settings->values[i];
+    }
+    return "";
+}
+
+static int64_t setting_number(const struct settings *settings, const char *name, int64_t absent)
+{
+    const char *value = setting(settings, name);
+    return value[0] == '\0' ? absent : strtoll(value, NULL, 10);
+}
+
+// Settings of an existing topic that break what the docs promise.
+static void examine(struct topics_plan *plan, const struct topic_entry *entry,
+                    const struct config *config, const struct settings *found, struct arena *arena)
+{
+    bool kept = entry->role == TOPIC_INBOX || entry->role == TOPIC_STATE;
+    const char *policy = setting(found, "cleanup.policy");
+    int64_t retention_ms = setting_number(found, "retention.ms", -1);
+    int64_t retention_bytes = setting_number(found, "retention.bytes", -1);
+    if (kept && names(policy, "compact"))
+        warn(plan, print(arena, "%s: cleanup.policy=%s deletes records that are needed: set delete",
+                         entry->name, policy));
+    if (kept && names(policy, "delete") && (retention_ms >= 0 || retention_bytes >= 0))
+        warn(plan, print(arena,
+                         "%s: retention.ms=%" PRId64 " retention.bytes=%" PRId64
+                         " can delete records before they are read: set both to -1",
+                         entry->name, retention_ms, retention_bytes));
+    if (entry->role == TOPIC_CATALOG && !names(policy, "compact"))
+        warn(plan, print(arena, "%s: cleanup.policy=%s forgets definitions: set compact",
+                         entry->name, policy));
+    if (entry->role == TOPIC_INPUT && retention_ms >= 0 && retention_ms < DAY_MS)
+        warn(plan, print(arena,
+                         "%s: retention.ms=%" PRId64
+                         ": events are gone when no worker reads them for that long",
+                         entry->name, retention_ms));
+    if (entry->role == TOPIC_INPUT)
+        return;
+    if (strcmp(setting(found, "unclean.leader.election.enable"), "true") == 0)
+        warn(plan,
+             print(arena, "%s: unclean.leader.election.enable=true can undo commits", entry->name));
+    int64_t largest = setting_number(found, "max.message.bytes", INT64_MAX);
+    int64_t needed = entry->role == TOPIC_STATE ? config->state_max : config->record_max;
+    if (largest < needed)
+        warn(plan, print(arena,
+                         "%s: max.message.bytes=%" PRId64 " is below the %" PRId64
+                         " that the configuration allows",
+                         entry->name, largest, needed));
+}
+
+static enum ka_err examine_topics(const struct config *config, struct io_kafka_admin *admin,
+                                  struct arena *arena, struct topics_plan *plan,
+                                  struct err_text *text)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        struct settings found;
+        if (plan->entries[i].found == 0)
+            continue;
+        enum ka_err err = io_kafka_topic_config(admin, plan->entries[i].name, CALL_MS, arena,
+                                                &found.names, &found.values, &found.count, text);
+        if (err == KA_ERR_NOT_ALLOWED) { // may not be asked: nothing is known, nothing is wrong
+            warn(plan, print(arena, "%s: its settings may not be read", plan->entries[i].name));
+            continue;
+        }
+        if (err != KA_OK)
+            return err;
+        examine(plan, &plan->entries[i], config, &found, arena);
+    }
+    return KA_OK;
+}
+
+static enum ka_err examine_broker(const struct config *config, struct io_kafka_admin *admin,
+                                  struct arena *arena, struct topics_plan *plan,
+                                  struct err_text *text)
+{
+    struct settings found;
+    enum ka_err err = io_kafka_broker_config(admin, CALL_MS, arena, &found.names, &found.values,
+                                             &found.count, text);
+    if (err == KA_ERR_NOT_ALLOWED)
+        return KA_OK;
+    if (err != KA_OK)
+        return err;
+    int64_t longest_ms = setting_number(&found, "transaction.max.timeout.ms", INT64_MAX);
+    int64_t offsets_min = setting_number(&found, "offsets.retention.minutes", INT64_MAX);
+    int64_t session_min = setting_number(&found, "group.min.session.timeout.ms", 0);
+    int64_t session_max = setting_number(&found, "group.max.session.timeout.ms", INT64_MAX);
+    int32_t session_ms = config->kafka.session_timeout_ms;
+    if (longest_ms < config->kafka.transaction_timeout_ms)
+        warn(plan, print(arena,
+                         "broker: transaction.max.timeout.ms=%" PRId64
+                         " is below kafka.transaction_timeout: workers cannot start",
+                         longest_ms));
+    if (offsets_min < 7 * 24 * 60)
+        warn(plan, print(arena,
+                         "broker: offsets.retention.minutes=%" PRId64
+                         ": an app that rests for longer loses its place and stops",
+                         offsets_min));
+    if (session_ms < session_min || session_ms > session_max)
+        warn(plan, print(arena,
+                         "broker: kafka.session_timeout is outside of "
+                         "group.min/max.session.timeout.ms (%" PRId64 " to %" PRId64 ")",
+                         session_min, session_max));
+    return KA_OK;
+}
+
+static void add_entry(struct topics_plan *plan, const char *name, enum topic_role role,
+                      int32_t partitions)
+{
+    plan->entries[plan->count++] =
+        (struct topic_entry){.name = name, .role = role, .partitions = partitions};
+}
+
+static bool has_entry(const struct topics_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        if (strcmp(plan->entries[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void list_topics(const struct config *config, struct arena *arena, struct topics_plan *plan)
+{
+    for (int role = TOPIC_INBOX; role <= TOPIC_CATALOG; role++)
+        add_entry(plan, print(arena, "%s.%s", config->app, role_names[role]), (enum topic_role)role,
+                  role == TOPIC_CATALOG ? 1 : config->shards);
+    for (size_t i = 0; i < config->route_count && plan->count < INPUTS_MAX; i++) {
+        if (!has_entry(plan, config->routes[i].topic))
+            add_entry(plan, config->routes[i].topic, TOPIC_INPUT, config->topics.input_partitions);
+    }
+}
+
+static enum ka_err count_partitions(struct io_kafka_admin *admin, struct arena *arena,
+                                    struct topics_plan *plan, struct err_text *text)
+{
+    const char *const *names_found;
+    const int32_t *partitions;
+    size_t count;
+    enum ka_err err =
+        io_kafka_topics(admin, CALL_MS, arena, &names_found, &partitions, &count, text);
+    for (size_t i = 0; err == KA_OK && i < count; i++) {
+        for (size_t j = 0; j < plan->count; j++) {
+            if (strcmp(plan->entries[j].name, names_found[i]) == 0)
+                plan->entries[j].found = partitions[i];
+        }
+    }
+    return err;
+}
+
+// Committed offsets of all partitions of a topic, -1 where there is none.
+static enum ka_err committed_of(struct io_kafka_admin *admin, const char *group, const char *topic,
+                                int32_t partitions, struct arena *arena,
+                                struct io_kafka_committed **entries, struct err_text *text)
+{
+    *entries = arena_zalloc(arena, (size_t)partitions * sizeof **entries);
+    for (int32_t i = 0; i < partitions; i++)
+        (*entries)[i] = (struct io_kafka_committed){.topic = topic, .partition = i};
+    return io_kafka_committed(admin, group, false, CALL_MS, *entries, (size_t)partitions, arena,
+                              text);
+}
+
+// An inbox partition without an offset although its shard has a state: the offset was lost.
+static enum ka_err look_for_loss(const struct config *config, struct io_kafka_admin *admin,
+                                 const struct io_kafka_committed *entries, struct arena *arena,
+                                 const char **refused, struct err_text *text)
+{
+    const char *state = print(arena, "%s.state", config->app);
+    *refused = NULL;
+    for (int32_t i = 0; *refused == NULL && i < config->shards; i++) {
+        int64_t start, end;
+        if (entries[i].offset >= 0)
+            continue;
+        enum ka_err err = io_kafka_watermarks(admin, state, i, CALL_MS, &start, &end, text);
+        if (err != KA_OK)
+            return err;
+        if (end > 0)
+            *refused = print(arena,
+                             "group %s has no offset for %s/%d but %s/%d has held records: the "
+                             "offset was lost, a new one would repeat or skip commands",
+                             config->app, entries[i].topic, i, state, i);
+    }
+    return KA_OK;
+}
+
+static bool exists(const struct topics_plan *plan, enum topic_role role)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        if (plan->entries[i].role == role)
+            return plan->entries[i].action == TOPIC_EXISTS;
+    }
+    return false;
+}
+
+static enum ka_err plan_offsets(const struct config *config, struct io_kafka_admin *admin,
+                                struct arena *arena, struct topics_plan *plan,
+                                const struct topic_entry *entry, struct err_text *text)
+{
+    bool inbox = entry->role == TOPIC_INBOX;
+    const char *group = inbox ? config->app : print(arena, "%s.route", config->app);
+    struct topic_offsets offsets = {
+        .group = group, .topic = entry->name, .missing = entry->partitions};
+    offsets.latest = entry->role == TOPIC_INPUT && config->start_at == CONF_LATEST;
+    enum ka_err err = KA_OK;
+    if (entry->action == TOPIC_EXISTS) {
+        struct io_kafka_committed *entries;
+        err = committed_of(admin, group, entry->name, entry->partitions, arena, &entries, text);
+        for (int32_t i = 0; err == KA_OK && i < entry->partitions; i++) {
+            if (entries[i].offset >= 0) {
+                offsets.missing--;
+                offsets.latest = false; // the topic grew: nothing of a new partition is skipped
+            }
+        }
+        if (err == KA_OK && inbox && offsets.missing > 0 && exists(plan, TOPIC_STATE))
+            err = look_for_loss(config, admin, entries, arena, &offsets.refused, text);
+    }
+    if (err == KA_OK && offsets.missing > 0)
+        plan->offsets[plan->offsets_count++] = offsets;
+    return err;
+}
+
+// Topics that a group of the app reads.
+static bool is_read(const struct topic_entry *entry)
+{
+    return entry->action != TOPIC_REFUSE &&
+           (entry->role == TOPIC_INBOX || entry->role == TOPIC_REPLIES ||
+            entry->role == TOPIC_INPUT);
+}
+
+static void sum_up(struct topics_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        plan->creates += plan->entries[i].action == TOPIC_CREATE;
+        plan->refusals += plan->entries[i].action == TOPIC_REFUSE;
+    }
+    for (size_t i = 0; i < plan->offsets_count; i++) {
+        plan->first_offsets += (size_t)plan->offsets[i].missing;
+        plan->refusals += plan->offsets[i].refused != NULL;
+    }
+}
+
+enum ka_err topics_plan(const struct config *config, struct io_kafka_admin *admin,
+                        struct arena *arena, struct topics_plan *plan, struct err_text *text)
+{
+    size_t most = OWN_TOPICS + config->route_count;
+    *plan = (struct topics_plan){
+        .app = config->app,
+        .entries = arena_zalloc(arena, most * sizeof *plan->entries),
+        .offsets = arena_zalloc(arena, most * sizeof *plan->offsets),
+        .warnings = arena_zalloc(arena, WARNINGS_MAX * sizeof *plan->warnings),
+    };
+    enum ka_err err = io_kafka_cluster_id(admin, CALL_MS, arena, &plan->cluster, text);
+    list_topics(config, arena, plan);
+    if (err == KA_OK)
+        err = count_partitions(admin, arena, plan, text);
+    for (size_t i = 0; err == KA_OK && i < plan->count; i++)
+        compare(&plan->entries[i], config, arena);
+    for (size_t i = 0; err == KA_OK && i < plan->count; i++) {
+        if (is_read(&plan->entries[i]))
+            err = plan_offsets(config, admin, arena, plan, &plan->entries[i], text);
+    }
+    if (err == KA_OK)
+        err = examine_topics(config, admin, arena, plan, text);
+    if (err == KA_OK)
+        err = examine_broker(config, admin, arena, plan, text);
+    sum_up(plan);
+    return err;
+}
+
+static enum ka_err create_missing(const struct config *config, struct io_kafka_admin *admin,
+                                  struct arena *arena, const struct topics_plan *plan,
+                                  struct err_text *text)
+{
+    struct io_kafka_topic_spec *specs = arena_zalloc(arena, plan->count * sizeof *specs);
+    bool *created = arena_zalloc(arena, plan->count * sizeof *created);
+    size_t count = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct topic_entry *entry = &plan->entries[i];
+        if (entry->action != TOPIC_CREATE)
+            continue;
+        specs[count++] = (struct io_kafka_topic_spec){
+            .name = entry->name,
+            .partitions = entry->partitions,
+            .replication = config->topics.replication > 0 ? config->topics.replication : -1,
+            .config_names = entry->setting_names,
+            .config_values = entry->setting_values,
+            .config_count = entry->setting_count,
+        };
+    }
+    return io_kafka_create_topics(admin, specs, count, CREATE_MS, created, text);
+}
+
+// The controller knows a topic before every broker does.
+static enum ka_err wait_until_there(struct io_kafka_admin *admin, const struct topic_entry *entry,
+                                    struct err_text *text)
+{
+    int64_t deadline_ms = clock_mono_ms() + CREATE_MS;
+    for (;;) {
+        int32_t count = 0;
+        enum ka_err err = io_kafka_partition_count(admin, entry->name, CALL_MS, &count, text);
+        if (err != KA_OK || count == entry->partitions)
+            return err;
+        if (count != 0)
+            return err_set(text, KA_ERR_EXISTS,
+                           "%s was created by somebody else, with %d partitions instead of %d",
+                           entry->name, count, entry->partitions);
+        if (clock_mono_ms() >= deadline_ms)
+            return err_set(text, KA_ERR_TIMEOUT, "%s is still not there", entry->name);
+        clock_sleep_ms(10);
+    }
+}
+
+static enum ka_err write_offsets(struct io_kafka_admin *admin, struct arena *arena,
+                                 const struct topic_offsets *offsets, int32_t partitions,
+                                 struct err_text *text)
+{
+    struct io_kafka_committed *entries;
+    struct io_kafka_committed *first = arena_zalloc(arena, (size_t)partitions * sizeof *first);
+    size_t count = 0;
+    enum ka_err err =
+        committed_of(admin, offsets->group, offsets->topic, partitions, arena, &entries, text);
+    for (int32_t i = 0; err == KA_OK && i < partitions; i++) {
+        int64_t start, end;
+        if (entries[i].offset >= 0)
+            continue;
+        err = io_kafka_watermarks(admin, offsets->topic, i, CALL_MS, &start, &end, text);
+        first[count++] = (struct io_kafka_committed){
+            .topic = offsets->topic, .partition = i, .offset = offsets->latest ? end : start};
+    }
+    if (err == KA_OK)
+        err = io_kafka_commit_offsets(admin, offsets->group, first, count, CALL_MS, text);
+    if (err == KA_ERR_NOT_ALLOWED)
+        return err_wrap(text, err, "%s: stop the workers of the app first", offsets->topic);
+    return err == KA_OK ? KA_OK : err_wrap(text, err, "first offsets of %s", offsets->topic);
+}
+
+static int32_t partitions_of(const struct topics_plan *plan, const char *topic)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        if (strcmp(plan->entries[i].name, topic) == 0)
+            return plan->entries[i].partitions;
+    }
+    return 0;
+}
+
+enum ka_err topics_apply(const struct config *config, struct io_kafka_admin *admin,
+                         struct arena *arena, const struct topics_plan *plan, struct err_text *text)
+{
+    if (plan->refusals > 0)
+        return err_set(text, KA_ERR_NOT_ALLOWED, "the plan has %zu refusals", plan->refusals);
+    enum ka_err err = create_missing(config, admin, arena, plan, text);
+    for (size_t i = 0; err == KA_OK && i < plan->count; i++) {
+        if (plan->entries[i].action == TOPIC_CREATE)
+            err = wait_until_there(admin, &plan->entries[i], text);
+    }
+    for (size_t i = 0; err == KA_OK && i < plan->offsets_count; i++)
+        err = write_offsets(admin, arena, &plan->offsets[i],
+                            partitions_of(plan, plan->offsets[i].topic), text);
+    return err;
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sagas: references, policies as they result from step, action and default, expressions, and what
+// cannot be meant.
+#include "io/conf_int.h"
+
+#include "core/expr.h"
+#include "io/digest.h"
+#include "io/jq.h"
+
+enum { COMPENSATE_ATTEMPTS = 10 };
+
+bool conf_refuse_step(struct conf *conf, const struct conf_node *node)
+{
+    static const char *const forms[] = {"parallel", "distributed", "saga", "wait"};
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        const struct conf_node *form = conf_child(node, forms[i]);
+        if (form == NULL)
+            continue;
+        conf_error(conf, form, "the step form \"%s\" is not available in this version", forms[i]);
+        return true;
+    }
+    return false;
+}
+
+// ---- Steps
+
+static const struct config_action *find_action(struct conf *conf, const struct raw_step *step,
+                                               const char *key, const char *name)
+{
+    if (name == NULL)
+        return NULL;
+    const struct config_action *action = io_conf_action(conf->config, name);
+    if (action != NULL)
+        return action;
+    struct conf_near near = {.wanted = name};
+    for (size_t i = 0; i < conf->config->action_count; i++)
+        conf_near_try(&near, conf->config->actions[i].name);
+    const char *best = conf_near_best(&near);
+    conf_error(conf, conf_at(step->node, key), "there is no action \"%s\"%s%s%s", name,
+               best == NULL ? "" : ", did you mean \"", best == NULL ? "" : best,
+               best == NULL ? "" : "\"?");
+    return NULL;
+}
+
+static void check_expr(struct conf *conf, const struct conf_node *node, const char *key,
+                       const char *source)
+{
+    struct err_text text = {{0}};
+    struct expr *expr = NULL;
+    if (source == NULL)
+        return;
+    if (expr_compile(source, &io_jq_engine, &expr, &text) != KA_OK)
+        conf_error(conf, conf_at(node, key), "\"%s\": %s", key, text.text);
+    expr_free(&expr);
+}
+
+static int64_t either(int64_t value, int64_t fallback)
+{
+    return value == CONF_ABSENT ? fallback : value;
+}
+
+static struct retry_policy merge_retry(const struct raw_retry *raw, struct retry_policy fallback)
+{
+    return (struct retry_policy){
+        .attempts = (int32_t)either(raw->attempts, fallback.attempts),
+        .backoff_ms = either(raw->backoff_ms, fallback.backoff_ms),
+        .backoff_max_ms = either(raw->backoff_max_ms, fallback.backoff_max_ms),
+    };
+}
+
+static void check_retry(struct conf *conf, const struct raw_step *step, const char *key,
+                        const struct retry_policy *retry)
+{
+    if (conf_child(step->node, key) != NULL && retry->backoff_ms > retry->backoff_max_ms)
+        conf_error(conf, conf_child(step->node, key),
+                   "\"backoff\" is longer than \"backoff_max\" = %lld ms",
+                   (long long)retry->backoff_max_ms);
+}
+
+// An undo must come through: unless its action says otherwise it is tried ten times.
+static struct retry_policy undo_retry(const struct config_action *action)
+{
+    struct retry_policy retry = action->retry;
+    const struct conf_node *said = conf_child(action->node, "retry");
+    if (said == NULL || conf_child(said, "attempts") == NULL)
+        retry.attempts = COMPENSATE_ATTEMPTS;
+    return retry;
+}
+
+static void needs_compensate(struct conf *conf, const struct raw_step *step)
+{
+    static const char *const keys[] = {"compensate_input", "compensate_retry",
+                                       "compensate_timeout"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const struct conf_node *child = conf_child(step->node, keys[i]);
+        if (child != NULL && conf_child(step->node, "compensate") == NULL)
+            conf_error(conf, child, "\"%s\" has no effect without \"compensate\"", keys[i]);
+    }
+}
+
+static void build_step(struct conf *conf, const struct raw_step *from, struct config_step *step)
+{
+    *step = (struct config_step){
+        .name = from->name == NULL ? "" : from->name,
+        .action = find_action(conf, from, "action", from->action),
+        .compensate = find_action(conf, from, "compensate", from->compensate),
+        .when = from->when,
+        .input = from->input,
+        .compensate_input = from->compensate_input,
+        .optional = from->optional,
+        .pivot = from->pivot,
+        .node = from->node,
+    };
+    if (step->action != NULL) {
+        step->retry = merge_retry(&from->retry, step->action->retry);
+        step->timeout_ms = either(from->timeout_ms, step->action->timeout_ms);
+        check_retry(conf, from, "retry", &step->retry);
+    }
+    if (step->compensate != NULL) {
+        step->compensate_retry = merge_retry(&from->compensate_retry, undo_retry(step->compensate));
+        step->compensate_timeout_ms =
+            either(from->compensate_timeout_ms, step->compensate->timeout_ms);
+        check_retry(conf, from, "compensate_retry", &step->compensate_retry);
+    }
+    check_expr(conf, from->node, "when", from->when);
+    check_expr(conf, from->node, "input", from->input);
+    check_expr(conf, from->node, "compensate_input", from->compensate_input);
+    needs_compensate(conf, from);
+    if (step->pivot && step->optional)
+        conf_error(conf, conf_at(from->node, "pivot"),
+                   "a step cannot be both pivot and optional: its failure would mean nothing");
+}
+
+static void check_order(struct conf *conf, const struct config_step *steps, size_t count)
+{
+    const struct config_step *pivot = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const struct config_step *step = &steps[i];
+        for (size_t j = 0; j < i; j++)
+            if (step->name[0] != '\0' && strcmp(steps[j].name, step->name) == 0)
+                conf_error(conf, conf_at(step->node, "name"),
+                           "there is a step \"%s\" already, in line %d", step->name,
+                           steps[j].node->line);
+        if (pivot != NULL && step->compensate != NULL)
+            conf_warn(conf, conf_at(step->node, "compensate"),
+                      "\"%s\" comes after the pivot \"%s\": it is never compensated", step->name,
+                      pivot->name);
+        if (pivot != NULL && step->pivot)
+            conf_warn(conf, conf_at(step->node, "pivot"), "\"%s\" is the pivot already",
+                      pivot->name);
+        else if (step->pivot)
+            pivot = step;
+    }
+}
+
+// ---- Sagas
+
+static bool is_own_topic(const struct config *config, const char *topic)
+{
+    static const char *const names[] = {"inbox", "state",   "history", "replies",
+                                        "dlq",   "catalog", "links"};
+    size_t len = config->app == NULL ? 0 : strlen(config->app);
+    if (len == 0 || strncmp(topic, config->app, len) != 0 || topic[len] != '.')
+        return false;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(topic + len + 1, names[i]) == 0)
+            return true;
+    return strncmp(topic + len + 1, "out.", 4) == 0;
+}
+
+static void check_start(struct conf *conf, const struct raw_start *start)
+{
+    if (start->node == NULL)
+        return;
+    check_expr(conf, start->node, "id", start->id);
+    if (start->topic != NULL && is_own_topic(conf->config, start->topic))
+        conf_error(conf, conf_at(start->node, "topic"),
+                   "\"%s\" is one of the app's own topics: a saga cannot start from it",
+                   start->topic);
+}
+
+static void check_deadline(struct conf *conf, const struct config_saga *saga)
+{
+    int64_t sum_ms = 0;
+    for (size_t i = 0; i < saga->step_count; i++)
+        if (saga->steps[i].action != NULL && !saga->steps[i].action->run_inline)
+            sum_ms += saga->steps[i].timeout_ms;
+    if (saga->deadline_ms > 0 && saga->deadline_ms < sum_ms)
+        conf_warn(conf, conf_at(saga->node, "deadline"),
+                  "the deadline is shorter than one attempt of every step may take (%lld ms)",
+                  (long long)sum_ms);
+}
+
+static void build_saga(struct conf *conf, const struct raw_saga *from, struct config_saga *saga)
+{
+    const struct raw_step *raw_steps = from->steps.items;
+    size_t count = from->steps.count;
+    struct config_step *steps = arena_zalloc(conf->memory, count * sizeof *steps);
+    for (size_t i = 0; i < count; i++)
+        build_step(conf, &raw_steps[i], &steps[i]);
+    check_order(conf, steps, count);
+    *saga = (struct config_saga){
+        .name = from->name == NULL ? "" : from->name,
+        .version = from->version,
+        .description = from->description == NULL ? "" : from->description,
+        .pattern = "saga",
+        .deadline_ms = either(from->deadline_ms, 0),
+        .dedupe_window_ms = from->dedupe_window_ms,
+        .history = (enum history_mode)from->history,
+        .steps = steps,
+        .step_count = count,
+        .node = from->node,
+    };
+    check_start(conf, &from->start);
+    check_deadline(conf, saga);
+    if (conf->report->errors > 0)
+        return;
+    saga->json = conf_saga_json(conf, saga);
+    saga->id = digest_def_id(saga->json);
+}
+
+static void add_route(struct conf *conf, struct config_route *routes, const struct raw_saga *from)
+{
+    if (from->start.node == NULL)
+        return;
+    routes[conf->config->route_count++] = (struct config_route){
+        .topic = from->start.topic,
+        .type = from->start.type,
+        .saga = from->name,
+        .id = from->start.id,
+    };
+}
+
+void conf_build_sagas(struct conf *conf, const struct raw_config *raw)
+{
+    const struct raw_saga *from = raw->sagas.items;
+    size_t count = raw->sagas.count;
+    struct config *config = conf->config;
+    struct config_saga *sagas = arena_zalloc(conf->memory, count * sizeof *sagas);
+    struct config_route *routes = arena_zalloc(conf->memory, count * sizeof *routes);
+    config->sagas = sagas;
+    config->routes = routes;
+    for (size_t i = 0; i < count; i++) {
+        const struct config_saga *earlier =
+            from[i].name == NULL ? NULL : io_conf_saga(config, from[i].name);
+        if (earlier != NULL)
+            conf_error(conf, conf_at(from[i].node, "name"),
+                       "there is a saga \"%s\" already, in line %d", from[i].name,
+                       earlier->node->line);
+        build_saga(conf, &from[i], &sagas[i]);
+        config->saga_count = i + 1;
+        add_route(conf, routes, &from[i]);
+        if (sagas[i].dedupe_window_ms > config->dedupe_window_ms)
+            config->dedupe_window_ms = sagas[i].dedupe_window_ms;
+    }
+}

@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The commands on a real Kafka: topics, submit, trace, saga, status, dlq, with their exit codes.
+# timeout: 120
+. "$(dirname "$0")/lib.sh"
+
+export KASAGA_CONFIG=$dir/app.cfg
+cat >"$dir/ok.sh" <<'SH'
+#!/bin/sh
+cat >/dev/null
+echo '{}'
+SH
+cat >"$dir/no.sh" <<'SH'
+#!/bin/sh
+cat >/dev/null
+echo '{"code":"declined","message":"no money"}'
+exit 1
+SH
+chmod +x "$dir"/*.sh
+configure() { # SHARDS
+    cat >"$KASAGA_CONFIG" <<CFG
+app = "$app"; region = "here"; node = "n1"; shards = $1;
+kafka = { bootstrap = "$KASAGA_BOOTSTRAP"; };
+actions = (
+  { name = "ok"; kind = "exec"; command = ["$dir/ok.sh"]; },
+  { name = "no"; kind = "exec"; command = ["$dir/no.sh"]; retry = { attempts = 1; backoff = "10ms"; }; } );
+sagas = (
+  { name = "good"; start = { topic = "$app-events"; type = "good"; id = ".id"; };
+    steps = ( { name = "one"; action = "ok"; }, { name = "two"; action = "ok"; } ); },
+  { name = "bad"; start = { topic = "$app-events"; type = "bad"; id = ".id"; };
+    steps = ( { name = "one"; action = "ok"; compensate = "ok"; }, { name = "two"; action = "no"; } ); },
+  { name = "stuck"; start = { topic = "$app-events"; type = "stuck"; id = ".id"; };
+    steps = ( { name = "one"; action = "ok"; compensate = "no"; }, { name = "two"; action = "no"; } ); }
+);
+CFG
+}
+
+# code EXPECTED COMMAND...: runs it, its output in $out and its errors in $err.
+code() {
+    local expected=$1 status=0
+    shift
+    "$@" >"$dir/out" 2>"$dir/err" </dev/null || status=$?
+    out=$(cat "$dir/out") err=$(cat "$dir/err")
+    equal "exit code of '$*' ($err)" "$expected" "$status"
+}
+
+configure 4
+code 0 kasaga topics plan
+contains plan "$out" "create  $app.inbox"
+code 2 kasaga topics apply
+contains "apply without a terminal" "$err" "--yes"
+code 0 kasaga topics apply --yes -o json
+equal "created" 7 "$(jq .creates <<<"$out")"
+equal "first offsets of the inbox" 4 "$(jq '.offsets[] | select(.group == "'"$app"'").partitions' <<<"$out")"
+code 0 kasaga topics apply
+contains "a second apply" "$out" "nothing to do"
+configure 6
+code 1 kasaga topics plan
+contains "another number of shards" "$out" "shards = 6"
+code 1 kasaga topics apply --yes
+configure 4
+passed "topics are planned, created once and never changed"
+
+topic create "$app-lost.inbox" 4
+topic create "$app-lost.state" 4
+kcat -P -b "$KASAGA_BOOTSTRAP" -t "$app-lost.state" -p 2 <<<'a state'
+sed "s/^app = \"$app\"/app = \"$app-lost\"/" "$KASAGA_CONFIG" >"$dir/lost.cfg"
+code 1 kasaga topics apply --yes -c "$dir/lost.cfg"
+contains "a lost offset" "$out" "$app-lost.inbox/2 but"
+passed "a first offset is never written over a lost one"
+
+sed -e "s/^app = .*/start_at = \"latest\"; app = \"$app-late\"; region = \"here\"; node = \"n1\"; shards = 4;/" \
+    "$KASAGA_CONFIG" >"$dir/late.cfg"
+from() { jq -r '.offsets[] | select(.topic == "'"$app"'-events").from' <<<"$out"; }
+code 0 kasaga topics plan -c "$dir/late.cfg" -o json
+equal "where a new input begins" latest "$(from)"
+code 0 kasaga topics apply --yes -c "$dir/late.cfg"
+topic grow "$app-events" 9
+code 0 kasaga topics plan -c "$dir/late.cfg" -o json
+equal "where a new partition begins" earliest "$(from)"
+code 0 kasaga topics apply --yes -c "$dir/late.cfg"
+code 0 kasaga topics apply --yes
+passed "nothing of a partition that was added is skipped"
+
+code 2 kasaga submit
+code 2 kasaga submit good --id 1 --data '[1]'
+code 5 kasaga submit nosuch --id 1
+code 2 kasaga saga pause good/1
+code 5 kasaga trace good/1
+code 78 kasaga status -c "$dir/no.sh"
+code 69 kasaga status --bootstrap 127.0.0.1:1
+code 2 kasaga nosuch
+code 0 kasaga submit good --id 1 --data '{"a":1}'
+contains submit "$out" "$app.inbox/"
+code 75 kasaga submit good --id 1 --wait --timeout 500ms
+code 75 kasaga saga pause good/9 --reason test --timeout 500ms
+code 0 kasaga status -o json
+equal "shards nobody owns" 4 "$(jq '[.shards[] | select(.member == null)] | length' <<<"$out")"
+passed "commands answer without a worker"
+
+start worker kasaga worker
+code 0 kasaga submit good --id 2 --wait --timeout 30s
+contains "its end" "$out" "good/2 completed"
+code 0 kasaga submit good --id 2 --wait --timeout 30s -o json
+equal "a second start" true "$(jq .repeated <<<"$out")"
+echo '{"a":1}' >"$dir/data.json"
+code 3 kasaga submit bad --id 1 --data "@$dir/data.json" --wait --timeout 30s
+code 4 kasaga submit stuck --id 1 --follow --timeout 30s
+contains "what happened" "$out" "saga.stuck"
+passed "submit --wait says with its exit code how the saga ended"
+
+code 0 kasaga trace bad/1
+contains "the undo" "$out" "undone"
+contains "the reason" "$out" "declined: no money"
+code 0 kasaga trace bad/1 -o json
+equal "state" compensated "$(jq -r .state <<<"$out")"
+equal "undone" one "$(jq -r '.steps[] | select(.undo.state == "undone").name' <<<"$out")"
+code 0 kasaga trace bad/1 -o jsonl
+equal "the last record" kasaga.saga.compensated "$(tail -1 <<<"$out" | jq -r .type)"
+passed "trace shows steps, reasons and what was undone"
+
+code 1 kasaga saga pause stuck/1 --reason "too late"
+contains "a refusal" "$err" "refused"
+code 5 kasaga saga cancel good/none --reason "no such"
+code 0 kasaga saga skip stuck/1 --reason "done by hand" --actor ann
+code 0 kasaga trace stuck/1
+contains "who and why" "$out" "by ann: done by hand"
+passed "operators' verbs are answered from the history"
+
+kcat -P -b "$KASAGA_BOOTSTRAP" -t "$app-events" -H ce_type=good <<<'not json'
+dead() { [ "$(kasaga dlq ls -o json | jq length)" = 1 ]; }
+must_within 20 dead
+code 0 kasaga dlq ls
+contains "its origin" "$out" "$app-events/"
+place=$(kasaga dlq ls -o jsonl | jq -r '"\(.partition)/\(.offset)"')
+code 0 kasaga dlq show "$place" -o json
+equal "its bytes" "not json" "$(jq -r .value <<<"$out")"
+code 5 kasaga dlq show 0/12345
+passed "the dlq shows what came in, from where, and why it stays"
+
+code 0 kasaga status -o json
+equal "shards with an owner" 4 "$(jq '[.shards[] | select(.member != null)] | length' <<<"$out")"
+equal "lag" 0 "$(jq .lag <<<"$out")"
+equal "completed" 2 "$(jq .completed <<<"$out")"
+passed "status counts sagas and names owners"
+end worker || fail "the worker did not end well"

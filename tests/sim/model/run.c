@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run: the swarm's options, load and faults, then everything heals and must drain.
+#include "sim.h"
+
+#include "core/assert.h"
+#include "core/hash.h"
+#include "core/rule.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DRAIN_US = 240000000, LOOK_US = 500000, CHAOS_US = 400000 };
+
+// ---- The swarm: each kind of fault is off in half of the runs, else at its own rate
+
+static int rate(struct sim *sim, int most)
+{
+    if (sim_draw(sim, 2) == 0)
+        return 0;
+    int shift = (int)sim_draw(sim, 7);
+    return most >> shift;
+}
+
+static void draw_faults(struct sim *sim, struct sim_swarm *swarm)
+{
+    swarm->slow = rate(sim, 30000);
+    swarm->slow_us = sim_between(sim, 10000, 9000000);
+    swarm->lost = rate(sim, 30000);
+    swarm->no_answer = rate(sim, 30000);
+    swarm->late = rate(sim, 30000);
+    swarm->kill = rate(sim, 4000);
+    swarm->pause = rate(sim, 2000);
+    swarm->pause_us = sim_between(sim, 100000, (swarm->session_ms + swarm->transaction_ms) * 1300);
+    swarm->rebalance = rate(sim, 4000);
+    swarm->node_slow = rate(sim, 500);
+    swarm->node_slow_us = sim_between(sim, 100000, 12000000);
+    swarm->restart_us = sim_between(sim, 20000, 15000000);
+    swarm->marker_slow = rate(sim, 100000);
+    swarm->clock = rate(sim, 60000);
+    swarm->consumer = rate(sim, 200);
+    swarm->seek = rate(sim, 100000);
+    swarm->hold = rate(sim, 1000);
+    swarm->misrouted = rate(sim, 300000);
+    swarm->poison = rate(sim, 40000);
+    swarm->large = rate(sim, 20000);
+    swarm->commands = rate(sim, 300000);
+    swarm->offsets_lost = sim_draw(sim, 20) == 0;
+    swarm->trim = sim_draw(sim, 2) == 0 && !swarm->offsets_lost;
+    swarm->again = sim_draw(sim, 8) == 0;
+}
+
+static void draw_swarm(struct sim *sim)
+{
+    struct sim_swarm *swarm = &sim->swarm;
+    swarm->workers = 1 + (int)sim_draw(sim, WORKERS_MAX);
+    swarm->shards = 1 + (int)sim_draw(sim, SHARDS_MAX);
+    swarm->sagas = (int)sim_between(sim, 30, 250);
+    swarm->load_us = sim_between(sim, 5000000, 30000000);
+    swarm->calm_us = swarm->load_us + sim_between(sim, 0, 10000000);
+    swarm->session_ms = 6000;
+    swarm->transaction_ms = 10000;
+    swarm->sweep_ms = sim_between(sim, 500, 10000);
+    swarm->latency_us = sim_between(sim, 200, 4000);
+    draw_faults(sim, swarm);
+    swarm->action_slow = rate(sim, 100000);
+    swarm->action_no_answer = rate(sim, 50000);
+    swarm->action_fail = rate(sim, 200000);
+    swarm->action_retry = rate(sim, 200000);
+    swarm->inline_fail = rate(sim, 200000);
+    swarm->dedupe_ms = INT64_C(400000000);
+    if (swarm->again) {
+        swarm->dedupe_ms = 2000;
+        swarm->clock = 0;
+    }
+    swarm->takeover_bound = sim_draw(sim, 10) == 0;
+    if (!swarm->takeover_bound)
+        return;
+    swarm->transaction_ms = 60000; // who waits for that has not fenced
+    swarm->slow = swarm->lost = swarm->no_answer = swarm->late = swarm->node_slow = 0;
+    swarm->marker_slow = swarm->pause = swarm->clock = swarm->consumer = 0;
+    swarm->latency_us = 20000; // wide windows
+    swarm->kill = 5000;
+    swarm->restart_us = 60000000;
+    swarm->offsets_lost = false;
+    if (swarm->workers < 3)
+        swarm->workers = 3;
+}
+
+// ---- What comes from outside
+
+static void operate(struct sim *sim)
+{
+    for (size_t at = 0; at < sim->check.instance_cap; at++) {
+        const struct sim_instance *i = sim->check.instances[at];
+        if (i == NULL)
+            continue;
+        if (i->state == SEEN_STUCK)
+            sim_operate(sim, i->key, COMMAND_RETRY, false);
+        else if (i->paused && i->state < SEEN_STUCK)
+            sim_operate(sim, i->key, COMMAND_RESUME, false);
+        else
+            continue;
+        sim->stats.stuck++;
+    }
+    sim_at(sim, sim->now_us + 2000000, (struct sim_event){.type = EVENT_OPERATE, .worker = -1});
+}
+
+static void trim(struct sim *sim)
+{
+    for (int p = 0; p < sim->swarm.shards; p++) {
+        const struct sim_committed *entry = &sim->groups[0].committed[p];
+        struct sim_log *log = &sim->logs[sim_log_of(sim, TOPIC_STATE, p)];
+        struct meta meta;
+        if (meta_parse(slice_of(entry->meta, entry->meta_len), &meta, NULL) != KA_OK ||
+            !meta.present || meta.low_water <= log->start)
+            continue;
+        log->start = meta.low_water;
+        sim->stats.faults[FAULT_TRIM]++;
+    }
+    sim_at(sim, sim->now_us + 3000000, (struct sim_event){.type = EVENT_TRIM, .worker = -1});
+}
+
+// The offsets of a shard are gone (expired, or somebody's reset): it must stop, not begin again.
+static void lose_offsets(struct sim *sim)
+{
+    struct sim_group *group = &sim->groups[0];
+    int p = (int)sim_draw(sim, (uint64_t)sim->swarm.shards);
+    if (group->committed[p].offset <= 0)
+        return;
+    for (int w = 0; w < sim->swarm.workers; w++)
+        sim_worker_kill(sim, w);
+    for (int pid = 0; pid < PIDS; pid++)
+        group->pending[pid][p].used = false;
+    group->committed[p].offset = 0;
+    group->committed[p].meta_len = 0;
+    group->committed[p].append = ++group->appends;
+    sim->check.offsets_lost[p] = true;
+    sim->swarm.offsets_lost = false;
+    sim->stats.faults[FAULT_OFFSETS_LOST]++;
+}
+
+static void chaos(struct sim *sim)
+{
+    int worker = (int)sim_draw(sim, (uint64_t)sim->swarm.workers);
+    if (sim->healing)
+        return;
+    if (sim_hit(sim, FAULT_CLOCK, sim->swarm.clock)) {
+        int64_t by_ms = sim_between(sim, 1, sim_draw(sim, 2) == 0 ? 5000 : 3600000);
+        sim->workers[worker].clock_ms += sim_draw(sim, 2) == 0 ? by_ms : -by_ms;
+        SIM_NOTE(sim, "clock of worker %d is off by %lld ms", worker,
+                 (long long)sim->workers[worker].clock_ms);
+    }
+    if (sim_hit(sim, FAULT_KILL, sim->swarm.kill * 10))
+        sim_worker_kill(sim, worker);
+    if (sim->swarm.offsets_lost && sim->now_us > sim->swarm.load_us / 2)
+        lose_offsets(sim);
+    sim_at(sim, sim->now_us + CHAOS_US, (struct sim_event){.type = EVENT_CHAOS, .worker = -1});
+}
+
+static void heal(struct sim *sim)
+{
+    SIM_NOTE(sim, "everything heals");
+    sim->healing = true;
+    for (int node = 0; node < NODES; node++)
+        sim->node_slow_until_us[node] = 0;
+    for (int w = 0; w < sim->swarm.workers; w++)
+        if (sim->workers[w].paused_until_us > sim->now_us)
+            sim->workers[w].paused_until_us = sim->now_us;
+    sim_at(sim, sim->now_us + 3000000, (struct sim_event){.type = EVENT_OPERATE, .worker = -1});
+}
+
+// ---- Events
+
+static void wait_for_worker(struct sim *sim, struct sim_event event)
+{
+    sim_at(sim, sim->workers[event.worker].paused_until_us, event);
+}
+
+static void handle(struct sim *sim, struct sim_event *event)
+{
+    switch ((enum sim_event_type)event->type) {
+    case EVENT_ARRIVE:
+        sim_on_arrive(sim, event->ptr);
+        return;
+    case EVENT_FAIL:
+    case EVENT_REPLY:
+        sim_on_answer(sim, event->ptr, event->type == EVENT_FAIL);
+        return;
+    case EVENT_MARKER:
+        sim_on_marker(sim, (int)event->call, event->a);
+        return;
+    case EVENT_SWEEP:
+        sim_on_sweep(sim);
+        return;
+    case EVENT_GROUP:
+        sim_group_timer(sim, event->a);
+        return;
+    case EVENT_TURN:
+        sim_lane_turn(event->ptr, event->call);
+        return;
+    case EVENT_PUMP:
+        sim_producer_pump(event->ptr);
+        return;
+    case EVENT_JOB:
+        sim_producer_event(event->ptr, event->call);
+        return;
+    case EVENT_WORK:
+        sim_committer_timeout(event->ptr, event->call);
+        return;
+    case EVENT_RESTORE:
+        sim_restorer_go_on(event->ptr, event->call);
+        return;
+    case EVENT_FETCH:
+        sim_consumer_fetched(event->ptr, event->a, event->call);
+        return;
+    case EVENT_HEARTBEAT:
+        sim_consumer_heartbeat(event->ptr);
+        return;
+    case EVENT_EXECUTE:
+        sim_execute(sim, event->ptr);
+        return;
+    case EVENT_ANSWER:
+        sim_answer(sim, event->ptr, event->a != 0);
+        return;
+    case EVENT_RESTART:
+        sim_worker_start(sim, event->a);
+        return;
+    case EVENT_LOAD:
+        sim_load_next(sim);
+        return;
+    case EVENT_OPERATE:
+        operate(sim);
+        return;
+    case EVENT_TRIM:
+        trim(sim);
+        return;
+    case EVENT_CHAOS:
+        chaos(sim);
+        return;
+    case EVENT_TYPES:
+        break;
+    }
+    KA_ASSERT(false);
+}
+
+static void run_until(struct sim *sim, int64_t until_us)
+{
+    struct sim_event event;
+    while (!sim->failed && sim->heap_count > 0 && sim->heap[0].at_us < until_us) {
+        sim_pop(sim, &event);
+        sim->now_us = event.at_us;
+        if (event.worker >= 0 && sim->workers[event.worker].paused_until_us > sim->now_us) {
+            wait_for_worker(sim, event);
+            continue;
+        }
+        sim->stats.events++;
+        sim_mix(sim, (uint64_t)event.at_us << 8 ^ event.type);
+        handle(sim, &event);
+    }
+    sim->now_us = until_us;
+}
+
+static void begin(struct sim *sim)
+{
+    draw_swarm(sim);
+    sim->log_count = USERS + 4 * sim->swarm.shards;
+    for (int i = 0; i < sim->log_count; i++) {
+        struct sim_log *log = &sim->logs[i];
+        log->topic = i < USERS ? TOPIC_USER : (enum sim_topic)(1 + (i - USERS) / sim->swarm.shards);
+        log->partition = i < USERS ? i : (i - USERS) % sim->swarm.shards;
+        log->node = i % NODES;
+        for (int pid = 0; pid < PIDS; pid++)
+            log->producers[pid].open_first = -1;
+    }
+    sim->groups[0].partitions = sim->swarm.shards;
+    sim->groups[1].partitions = USERS;
+    for (int group = 0; group < GROUPS; group++)
+        for (int p = 0; p < SHARDS_MAX; p++)
+            sim->groups[group].committed[p].offset = -1;
+    sim_load_init(sim);
+    sim_check_init(sim);
+    for (int w = 0; w < sim->swarm.workers; w++)
+        sim_at(sim, sim_between(sim, 0, 3000000),
+               (struct sim_event){.type = EVENT_RESTART, .worker = -1, .a = (int16_t)w});
+    sim_at(sim, 0, (struct sim_event){.type = EVENT_SWEEP, .worker = -1});
+    sim_at(sim, 0, (struct sim_event){.type = EVENT_LOAD, .worker = -1});
+    sim_at(sim, 0, (struct sim_event){.type = EVENT_CHAOS, .worker = -1});
+    if (sim->swarm.trim)
+        sim_at(sim, 5000000, (struct sim_event){.type = EVENT_TRIM, .worker = -1});
+}
+
+static void play(struct sim *sim)
+{
+    char why[200];
+    begin(sim);
+    run_until(sim, sim->swarm.calm_us);
+    heal(sim);
+    int64_t give_up_us = sim->now_us + DRAIN_US;
+    bool drained = false;
+    while (!sim->failed && !drained && sim->now_us < give_up_us) {
+        run_until(sim, sim->now_us + LOOK_US);
+        drained = sim->written >= sim->swarm.sagas && sim_check_drained(sim, why, sizeof why);
+    }
+    if (!drained)
+        sim_fail(sim, "not drained: %s", why);
+    run_until(sim, sim->now_us + 3000000); // the last markers
+    if (!sim->failed)
+        sim_check_end(sim);
+    if (!sim->failed && sim->options.replay && !sim->swarm.again)
+        sim_check_replay(sim);
+}
+
+// ---- Outside of the simulated world
+
+uint32_t ka_rules_off;
+static jmp_buf on_assert;
+static struct sim *running;
+
+_Noreturn void ka_assert_failed(const char *condition, const char *file, int line)
+{
+    if (running == NULL) {
+        fprintf(stderr, "%s:%d: assertion failed: %s\n", file, line, condition);
+        abort();
+    }
+    sim_fail(running, "%s:%d: assertion failed: %s", file, line, condition);
+    longjmp(on_assert, 1);
+}
+
+static void free_calls(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->heap_count; i++) { // those that nobody has answered
+        struct sim_event *event = &sim->heap[i];
+        struct sim_call *call = event->ptr;
+        if (event->type != EVENT_ANSWER || call->answered)
+            continue;
+        call->answered = true;
+        lane_invocation_free(&call->invocation);
+    }
+}
+
+static void end(struct sim *sim, bool sound)
+{
+    for (int w = 0; sound && w < sim->swarm.workers; w++)
+        if (sim->workers[w].life != NULL)
+            sim_worker_kill(sim, w);
+    free_calls(sim);
+    sim_load_fini(sim);
+    sim_check_fini(sim);
+    for (int i = 0; i < LOGS_MAX; i++)
+        free(sim->logs[i].records);
+    free(sim->heap);
+    buf_fini(&sim->scratch);
+    arena_fini(&sim->arena);
+}
+
+static void print_lines(const struct sim *sim)
+{
+    int from = sim->line_next > TRACE_LINES ? sim->line_next - TRACE_LINES : 0;
+    for (int i = from; i < sim->line_next; i++)
+        printf("# %s\n", sim->lines[i % TRACE_LINES]);
+}
+
+static void add_stats(const struct sim *sim, struct sim_stats *stats)
+{
+    const int64_t *from = (const int64_t *)(const void *)&sim->stats;
+    int64_t *to = (int64_t *)(void *)stats;
+    for (size_t i = 0; i < sizeof *stats / sizeof *to; i++)
+        to[i] += from[i];
+    stats->runs++;
+    stats->sim_ms += sim->now_us / 1000;
+}
+
+void sim_run(const struct sim_options *options, struct sim_result *result, struct sim_stats *stats)
+{
+    struct sim *sim = calloc(1, sizeof *sim);
+    if (sim == NULL)
+        abort();
+    sim->options = *options;
+    sim->rng = hash_mix(options->seed);
+    if (options->trace)
+        sim->lines = calloc(TRACE_LINES, sizeof *sim->lines);
+    ka_rules_off = options->rules_off;
+    running = sim;
+    if (setjmp(on_assert) == 0)
+        play(sim);
+    else
+        sim->failed_by_assert = true;
+    running = NULL;
+    end(sim, !sim->failed_by_assert);
+    ka_rules_off = 0;
+    add_stats(sim, stats);
+    *result = (struct sim_result){.ok = !sim->failed, .hash = sim->hash};
+    memcpy(result->why, sim->why, sizeof result->why);
+    if (options->trace) {
+        print_lines(sim);
+        free(sim->lines);
+    }
+    free(sim);
+}
