@@ -179,7 +179,7 @@ static void load_definition(struct bench *bench)
     steps[at++] = ',';
     snprintf(steps + at, sizeof steps - (size_t)at, one, "charge");
     snprintf(text, sizeof text, definition, steps);
-    struct def_env env = {&io_jq_engine, find_action, bench};
+    struct def_env env = {&io_jq_engine, find_action, bench, 1 << 18};
     struct def_id id = {{1}};
     struct err_text error = {{0}};
     if (def_load(slice_str(text), &id, &env, &bench->def, &error) == KA_OK)
@@ -226,7 +226,6 @@ static double bench_shard(int64_t count, struct bench *bench)
                                   .history_topic = SLICE_LIT("shop.history"),
                                   .dlq_topic = SLICE_LIT("shop.dlq"),
                                   .limits = {86400000, 1 << 28},
-                                  .state_max = 1 << 18,
                                   .record_max = 1 << 20,
                                   .reappend_min = 10000,
                                   .marker_ms = 5000};

@@ -295,6 +295,7 @@ enum ka_err def_load(struct slice json, const struct def_id *id, const struct de
     struct saga_def *loaded = (struct saga_def *)(void *)((char *)owner + OWNER_SIZE);
     load.memory = &owner->memory;
     loaded->id = *id;
+    loaded->state_max = env->state_max;
     err = get_saga(&load, json, loaded);
     if (err != KA_OK) {
         err = err_wrap(text, err, "definition %s", loaded->name == NULL ? "?" : loaded->name);

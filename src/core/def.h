@@ -64,7 +64,7 @@ struct saga_def {
     struct def_id id;
     int64_t deadline_ms;      // from the start; 0 = none
     int64_t dedupe_window_ms; // how long a finished instance is remembered
-    int64_t state_max;        // bytes of one encoded state
+    size_t state_max; // bytes of one instance (saga_size), of the worker's configuration; 0 = any
     enum history_mode history;
     size_t step_count;
     struct step_def steps[]; // step_count of them
@@ -77,6 +77,7 @@ struct def_env {
     const struct expr_engine *engine;
     def_find_action *find_action;
     void *find_context;
+    size_t state_max; // 0 = no limit
 };
 
 // Loads a definition from its normalised JSON. The result and all it points to but the actions

@@ -9,6 +9,7 @@
 // Member names, punctuation, numbers, times and the definition's hash of the longest document are
 // under 900 bytes.
 enum { FIXED_MAX = 1024, ESCAPED_MAX = 6 };
+enum { SHORT_TEXT_MAX = 32, SHORT_CAUSE_MAX = 280 }; // a cause is at most a topic and two numbers
 
 struct doc {
     struct buf *buf; // its room holds the whole document
@@ -173,6 +174,14 @@ static void put_hex(struct doc *doc, const unsigned char *bytes, size_t len)
     }
 }
 
+static void put_truncated(struct doc *doc, const struct transition *t)
+{
+    if (t->truncated == 0)
+        return;
+    PUT(doc, ",\"truncated\":");
+    put_i64(doc, (int64_t)t->truncated);
+}
+
 static void put_start(struct doc *doc, const struct saga *saga, const struct transition *t)
 {
     PUT(doc, "\"definition\":");
@@ -187,8 +196,12 @@ static void put_start(struct doc *doc, const struct saga *saga, const struct tra
     put_text(doc, saga->type);
     PUT(doc, ",\"source\":");
     put_text(doc, saga->source);
-    PUT(doc, "},\"data\":");
-    put(doc, t->data.ptr, t->data.len);
+    PUT(doc, "}");
+    if (t->truncated == 0) {
+        PUT(doc, ",\"data\":");
+        put(doc, t->data.ptr, t->data.len);
+    }
+    put_truncated(doc, t);
 }
 
 static void put_operator(struct doc *doc, const struct transition *t)
@@ -224,6 +237,7 @@ static void put_step(struct doc *doc, const struct saga *saga, const struct tran
         PUT(doc, ",\"result\":");
         put(doc, t->data.ptr, t->data.len);
     }
+    put_truncated(doc, t);
     MEMBER(doc, "code", t->code);
     MEMBER(doc, "message", t->message);
     if (t->due_ms > 0) {
@@ -292,6 +306,27 @@ void history_format(const struct saga *saga, const struct transition *transition
     PUT(&doc, "}}");
     KA_ASSERT((size_t)(doc.at - start) <= room);
     buf->len = (size_t)(doc.at - buf->ptr);
+}
+
+void history_format_short(const struct saga *saga, const struct transition *transition,
+                          const struct history_context *context, struct buf *buf)
+{
+    struct saga short_saga = *saga;
+    struct slice *const texts[] = {&short_saga.tenant,   &short_saga.dataclass,
+                                   &short_saga.event_id, &short_saga.traceparent,
+                                   &short_saga.type,     &short_saga.source};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        *texts[i] = saga_cut(*texts[i], SHORT_TEXT_MAX);
+    struct transition cut = *transition;
+    cut.truncated = cut.data.len + cut.input.len;
+    cut.data = cut.input = SLICE_NONE;
+    cut.code = saga_cut(cut.code, SHORT_TEXT_MAX);
+    cut.message = saga_cut(cut.message, SHORT_TEXT_MAX);
+    cut.actor = saga_cut(cut.actor, SHORT_TEXT_MAX);
+    cut.reason = saga_cut(cut.reason, SHORT_TEXT_MAX);
+    struct history_context short_context = *context;
+    short_context.cause = saga_cut(short_context.cause, SHORT_CAUSE_MAX);
+    history_format(&short_saga, &cut, &short_context, buf);
 }
 
 bool history_wanted(enum history_mode mode, enum transition_type type)

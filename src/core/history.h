@@ -22,4 +22,12 @@ bool history_wanted(enum history_mode mode, enum transition_type type);
 void history_format(const struct saga *saga, const struct transition *transition,
                     const struct history_context *context, struct buf *buf);
 
+// The same without data and input (`truncated` says how many bytes they had) and with texts cut:
+// for a record that would be larger than the topic takes. At most HISTORY_SHORT_MAX bytes for a key
+// of HISTORY_KEY_MAX bytes.
+void history_format_short(const struct saga *saga, const struct transition *transition,
+                          const struct history_context *context, struct buf *buf);
+
+enum { HISTORY_KEY_MAX = 384, HISTORY_SHORT_MAX = 15 * 1024 };
+
 #endif

@@ -182,6 +182,9 @@ enum ka_err saga_new(const struct saga_def *def, struct slice key, int64_t incar
         .traceparent = command->traceparent,
         .steps = arena_zalloc(arena, def->step_count * sizeof *fresh->steps),
     };
+    if (!saga_has_room(fresh, 0))
+        return err_set(text, KA_ERR_TOO_LARGE, "the start event has %zu bytes, a state %zu",
+                       saga_size(fresh), def->state_max);
     saga_check(fresh);
     *saga = fresh;
     return KA_OK;
@@ -390,6 +393,22 @@ enum ka_err saga_step(struct saga *saga, const struct saga_event *event,
     }
     KA_ASSERT(saga_rests(saga));
     return err;
+}
+
+size_t saga_size(const struct saga *saga)
+{
+    size_t size = saga->key.len + saga->data.len + saga->source.len + saga->type.len +
+                  saga->event_id.len + saga->tenant.len + saga->dataclass.len +
+                  saga->traceparent.len;
+    for (size_t i = 0; i < saga->def->step_count; i++)
+        size += saga->steps[i].input.len + saga->steps[i].result.len;
+    return size;
+}
+
+bool saga_has_room(const struct saga *saga, size_t more)
+{
+    size_t max = saga->def->state_max;
+    return max == 0 || (more <= max && saga_size(saga) <= max - more);
 }
 
 int32_t saga_in_flight(const struct saga *saga)

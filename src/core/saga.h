@@ -114,6 +114,7 @@ struct transition {
     struct slice message;
     struct slice actor;  // of operator verbs
     struct slice reason; // of operator verbs
+    size_t truncated;    // bytes of data and input that were left out (history_format_short)
 };
 
 // What saga_step wants. Grows in the arena. Order of effects: the transitions are written in the
@@ -151,7 +152,8 @@ struct saga_event {
 };
 
 // A fresh instance from its START command; slices are borrowed from `command` and `key`.
-// Then saga_step with SAGA_EVENT_START. KA_ERR_JSON if the data is not a JSON object.
+// Then saga_step with SAGA_EVENT_START. KA_ERR_JSON if the data is not a JSON object,
+// KA_ERR_TOO_LARGE if it is over def->state_max.
 KA_MUST_USE enum ka_err saga_new(const struct saga_def *def, struct slice key, int64_t incarnation,
                                  const struct command *command, struct arena *arena,
                                  struct saga **saga, struct err_text *text);
@@ -168,8 +170,18 @@ KA_MUST_USE enum ka_err saga_step(struct saga *saga, const struct saga_event *ev
 int64_t saga_due(const struct saga *saga);
 // COMPLETED, COMPENSATED or TERMINATED: the state may be forgotten.
 bool saga_finished(const struct saga *saga);
+// Bytes that an instance holds: its key, the start event, inputs made by expressions, results.
+// Nothing is added beyond def->state_max: a start that is larger does not begin, an input or a
+// result that does not fit fails its step, the input of an undo makes the saga STUCK.
+size_t saga_size(const struct saga *saga);
+// `more` bytes fit into the instance.
+bool saga_has_room(const struct saga *saga, size_t more);
 // Attempts in flight (0 or more), for counts and drains.
 int32_t saga_in_flight(const struct saga *saga);
+
+// At most `max` bytes of the text, whole characters of UTF-8.
+struct slice saga_cut(struct slice text, size_t max);
+enum { SAGA_CODE_MAX = 128, SAGA_MESSAGE_MAX = 1024 };
 
 const char *saga_state_name(enum saga_state state);
 const char *step_state_name(enum step_state state);

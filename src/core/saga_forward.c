@@ -54,6 +54,14 @@ bool saga_forward_input(struct turn *turn, int32_t step, struct slice *input, st
         struct slice made = SLICE_NONE;
         if (!eval(turn, def->input, saga_known(turn, step), &made, why))
             return false;
+        if (!saga_has_room(turn->saga, made.len)) {
+            struct err_text text;
+            (void)err_set(&text, KA_ERR_TOO_LARGE,
+                          "the input has %zu bytes, and a state that has %zu may have %zu",
+                          made.len, saga_size(turn->saga), turn->saga->def->state_max);
+            *why = invalid_input(turn, &text);
+            return false;
+        }
         *input = made; // what it is, also when it will not do
         if (!check_object(turn, def->action->params, made, why))
             return false;

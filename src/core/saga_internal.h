@@ -28,8 +28,6 @@ struct attempt {
     bool compensation;
 };
 
-enum { SAGA_CODE_MAX = 128, SAGA_MESSAGE_MAX = 1024 };
-
 // A row of the tables of states: where one may go from here is a bit set of states.
 struct state_row {
     const char *name;
@@ -63,8 +61,6 @@ bool saga_past_pivot(const struct saga *saga);
 bool saga_must_undo(const struct saga *saga, int32_t step);
 // Starts everything that may start now, until something has to be waited for.
 void saga_advance(struct turn *turn);
-// At most `max` bytes of the text, whole characters of UTF-8.
-struct slice saga_cut(struct slice text, size_t max);
 // Keeps the state small: texts of participants are cut.
 struct why saga_why(const struct action_result *result);
 // The data of an OK result, "{}" when it said nothing; false if it is not a JSON object.

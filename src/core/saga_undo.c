@@ -33,12 +33,16 @@ static struct slice undo_document(struct turn *turn, int32_t step)
 bool saga_undo_input(struct turn *turn, int32_t step, struct slice *input, struct why *why)
 {
     const struct step_def *def = &turn->saga->def->steps[step];
+    size_t max = turn->saga->def->state_max;
     struct err_text text = {""};
     enum ka_err err = KA_OK;
     *input = undo_document(turn, step);
     if (def->compensate_input != NULL) {
         struct slice document = *input;
         err = expr_eval(def->compensate_input, document, turn->effects->arena, input, &text);
+        if (err == KA_OK && max > 0 && input->len > max) // it stands in the history
+            err = err_set(&text, KA_ERR_TOO_LARGE, "the input has %zu bytes, at most %zu are taken",
+                          input->len, max);
     }
     if (err == KA_OK && (input->len == 0 || json_type(*input) != JSON_OBJECT))
         err = err_set(&text, KA_ERR_SCHEMA, "the value is not a JSON object: %.*s",

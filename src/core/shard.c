@@ -5,6 +5,7 @@
 
 #include "core/assert.h"
 #include "core/hash.h"
+#include "core/history.h"
 #include "core/rule.h"
 #include "core/shard_internal.h"
 
@@ -97,6 +98,9 @@ static enum ka_err on_record(void *context, struct lane_partition *partition,
     struct shard_turn turn = turn_of(context, partition, batch, text);
     if (record->key.len == 0)
         return err_set(text, KA_ERR_NO_KEY, "an inbox record needs a key \"<type>/<id>\"");
+    if (record->key.len > HISTORY_KEY_MAX)
+        return err_set(text, KA_ERR_TOO_LARGE, "the key has %zu bytes, at most %d are taken",
+                       record->key.len, HISTORY_KEY_MAX);
     if (slice_none(record->value))
         return err_set(text, KA_ERR_AVRO, "the record has no value (null)");
     // Effects outlive the record: the arena keeps what they point to.

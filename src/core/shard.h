@@ -18,7 +18,6 @@ struct shard_config {
     struct slice history_topic;
     struct slice dlq_topic;
     struct table_limits limits;
-    size_t state_max;    // bytes of one state
     size_t record_max;   // bytes of one record that a topic takes
     size_t reappend_min; // M of the bounded restore
     int64_t marker_ms;   // between markers of a working shard

@@ -7,7 +7,8 @@
 #include "core/history.h"
 #include "core/shard_internal.h"
 
-enum { RESULT_ROOM = 512 }; // bytes of a state that one more result needs besides its data
+// What Kafka adds to key and value of a record alone in its batch, with room.
+enum { RECORD_OVERHEAD = 512 };
 
 static struct slice saga_name(struct slice key)
 {
@@ -27,6 +28,23 @@ static void count_transition(struct meta_counts *counts, enum transition_type ty
     counts->terminated += type == TRANSITION_SAGA_TERMINATED;
 }
 
+// One document, never larger than the topic takes: what would repeat its transaction for ever is
+// cut.
+static void format_record(const struct shard_turn *turn, const struct saga *saga,
+                          const struct transition *transition,
+                          const struct history_context *context)
+{
+    struct buf *scratch = &turn->batch->scratch;
+    size_t from = scratch->len;
+    size_t max = turn->shards->config.record_max;
+    history_format(saga, transition, context, scratch);
+    if (scratch->len - from + saga->key.len + RECORD_OVERHEAD <= max)
+        return;
+    scratch->len = from;
+    history_format_short(saga, transition, context, scratch);
+    KA_ASSERT(scratch->len - from <= HISTORY_SHORT_MAX);
+}
+
 static void write_history(struct shard_turn *turn, const struct saga *saga,
                           const struct saga_effects *effects)
 {
@@ -39,7 +57,7 @@ static void write_history(struct shard_turn *turn, const struct saga *saga,
         if (!history_wanted(saga->def->history, transition->type))
             continue;
         size_t from = scratch->len;
-        history_format(saga, transition, &context, scratch);
+        format_record(turn, saga, transition, &context);
         struct output output = {
             .topic = turn->shards->config.history_topic,
             .partition = turn->partition->partition,
@@ -51,19 +69,10 @@ static void write_history(struct shard_turn *turn, const struct saga *saga,
     }
 }
 
-static size_t saga_size(const struct saga *saga)
-{
-    size_t size = saga->data.len;
-    for (size_t i = 0; i < saga->def->step_count; i++)
-        size += saga->steps[i].input.len + saga->steps[i].result.len;
-    return size;
-}
-
 // Rule 11: a result that would not fit fails its attempt, never the transaction.
-static void bound_result(const struct shard_turn *turn, const struct saga *saga,
-                         struct action_result *result)
+static void bound_result(const struct saga *saga, struct action_result *result)
 {
-    if (saga_size(saga) + result->data.len + RESULT_ROOM <= turn->shards->config.state_max)
+    if (saga_has_room(saga, result->data.len))
         return;
     *result = (struct action_result){
         .outcome = OUTCOME_FAIL,
@@ -94,7 +103,7 @@ static enum ka_err run(struct shard_turn *turn, struct saga *saga, struct saga_e
                                    .attempt = call.attempt,
                                    .compensation = call.compensation};
         turn->shards->run(turn->shards->run_context, &call, &turn->batch->arena, &ended.result);
-        bound_result(turn, saga, &ended.result);
+        bound_result(saga, &ended.result);
         err = saga_step(saga, &ended, effects, turn->text);
         KA_ASSERT(err == KA_OK); // only commands are refused
     }
@@ -218,9 +227,6 @@ static enum ka_err start(struct shard_turn *turn, struct slice key, int64_t offs
     if (def == NULL)
         return err_set(turn->text, KA_ERR_UNKNOWN_SAGA, "no saga \"%.*s\" is defined",
                        SLICE_FMT(name));
-    if (command->data.len + RESULT_ROOM > turn->shards->config.state_max)
-        return err_set(turn->text, KA_ERR_TOO_LARGE, "the start data has %zu bytes, a state %zu",
-                       command->data.len, turn->shards->config.state_max);
     struct saga *saga = NULL;
     enum ka_err err = saga_new(def, key, offset, command, &turn->batch->arena, &saga, turn->text);
     if (err != KA_OK)
@@ -243,7 +249,7 @@ static void refuse(struct shard_turn *turn, struct slice key, const struct comma
         slice_str(turn->text->text[0] != '\0' ? turn->text->text : err_string(error));
     buf_str(out, "{\"specversion\":\"1.0\",\"id\":");
     struct slice id = command->id.len > 0 ? command->id : turn->cause;
-    buf_json_str(out, id);
+    buf_json_str(out, saga_cut(id, SAGA_MESSAGE_MAX));
     buf_str(out, ",\"source\":");
     buf_json_str(out, turn->shards->config.source);
     buf_str(out, ",\"type\":\"kasaga.command.refused\",\"subject\":");
@@ -251,7 +257,7 @@ static void refuse(struct shard_turn *turn, struct slice key, const struct comma
     buf_str(out, ",\"time\":");
     buf_json_time(out, turn->batch->now_ms);
     buf_str(out, ",\"datacontenttype\":\"application/json\",\"cause\":");
-    buf_json_str(out, turn->cause);
+    buf_json_str(out, saga_cut(turn->cause, SAGA_MESSAGE_MAX));
     buf_str(out, ",\"executedby\":");
     buf_json_str(out, slice_str(turn->shards->config.node));
     buf_str(out, ",\"data\":{\"verb\":");
@@ -261,7 +267,7 @@ static void refuse(struct shard_turn *turn, struct slice key, const struct comma
     buf_str(out, ",\"message\":");
     buf_json_str(out, reason);
     buf_str(out, ",\"actor\":");
-    buf_json_str(out, command->actor);
+    buf_json_str(out, saga_cut(command->actor, SAGA_CODE_MAX));
     buf_str(out, "}}");
     struct output output = {
         .topic = turn->shards->config.history_topic,
@@ -320,7 +326,7 @@ enum ka_err shard_saga_result(struct shard_turn *turn, const struct lane_result 
                                .attempt = result->attempt,
                                .compensation = result->compensation,
                                .result = result->result};
-    bound_result(turn, saga, &event.result);
+    bound_result(saga, &event.result);
     struct saga_effects effects;
     err = run(turn, saga, &event, &effects);
     KA_ASSERT(err == KA_OK);

@@ -122,7 +122,7 @@ static struct dlq_context dlq_of(const struct worker *worker)
 static struct lane_processor shard_processor(struct worker *worker, struct worker_lane *lane)
 {
     const struct worker_config *config = worker->config;
-    struct def_env env = {&io_jq_engine, find_action, worker};
+    struct def_env env = {&io_jq_engine, find_action, worker, config->state_max};
     lane->definitions = definitions_new(worker->catalog, &env);
     definitions_refresh(lane->definitions);
     struct shard_config shard = {
@@ -134,7 +134,6 @@ static struct lane_processor shard_processor(struct worker *worker, struct worke
         .history_topic = slice_str(worker->history),
         .dlq_topic = slice_str(worker->dlq),
         .limits = config->limits,
-        .state_max = config->state_max,
         .record_max = config->record_max,
         .reappend_min = config->reappend_min,
         .marker_ms = MARKER_MS,

@@ -315,7 +315,8 @@ static const struct conf_key top_keys[] = {
             "no new sagas are begun; what runs goes on."},
     {"state_max", CONF_SIZE, FIELD(raw_config, config.state_max), .fallback = "512KiB",
      .min = 4 * KIB, .max = 16 * MIB,
-     .doc = "One state: data and results of one saga. A result that does not fit fails its step."},
+     .doc = "One state: key, start event, made inputs and results of one saga. A result that does "
+            "not fit fails its step."},
     {"record_max", CONF_SIZE, FIELD(raw_config, config.record_max), .fallback = "950kB",
      .min = 16 * KIB, .max = 32 * MIB,
      .doc = "One record, as the topics take it. At least 8 KiB over `state_max`; over 950 kB raise "

@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     for (size_t i = 0; config != NULL && i < config->saga_count; i++) {
         struct saga_def *def = NULL;
         struct err_text why = {{0}};
-        struct def_env env = {NULL, find_action, config};
+        struct def_env env = {NULL, find_action, config, 0};
         const struct config_saga *saga = &config->sagas[i];
         err = def_load(saga->json, &saga->id, &env, &def, &why);
         KA_ASSERT(err == KA_OK || strstr(why.text, "\"when\"") || strstr(why.text, "input\""));

@@ -192,9 +192,12 @@ static void define_saga(struct story *story, const char *line)
     (void)next_word(&line, word);
     story->def->name = keep(story, word);
     while (next_word(&line, word)) {
-        if (strncmp(word, "deadline=", 9) != 0)
+        if (strncmp(word, "deadline=", 9) == 0)
+            story->def->deadline_ms = duration(word + 9);
+        else if (strncmp(word, "state-max=", 10) == 0)
+            story->def->state_max = (size_t)atoi(word + 10);
+        else
             give_up("no such option", word);
-        story->def->deadline_ms = duration(word + 9);
     }
 }
 

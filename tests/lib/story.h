@@ -3,7 +3,7 @@
 // stories and by the unit tests of the saga. After each event the instance goes through its stored
 // form and all memory of the event is given back, as after a takeover.
 //
-//   saga order deadline=10m                         the definition: one saga, then its steps
+//   saga order deadline=10m state-max=400           the definition: one saga, then its steps
 //   step reserve undo=stock.release retry=3 timeout=5s input='{sku}' when='.sku' optional pivot
 //        inline undo-inline undo-retry=2 undo-timeout=2s undo-input='.result' backoff=1s
 //        backoff-max=8s params=sku:string,units:long result=id:string

@@ -25,7 +25,7 @@ static const struct action_def *find_action(void *context, const char *name)
     return NULL;
 }
 
-static const struct def_env env = {&io_jq_engine, find_action, NULL};
+static const struct def_env env = {&io_jq_engine, find_action, NULL, 0};
 
 #define ACTION(name) "{\"inline\":false,\"kind\":\"exec\",\"name\":\"" name "\",\"version\":\"1\"}"
 #define RETRY "{\"attempts\":2,\"backoff_max_ms\":30000,\"backoff_ms\":250}"
@@ -118,7 +118,7 @@ static void what_the_configuration_writes_is_read_back(void **state)
     struct saga_def *def = NULL;
     assert_int_equal(io_conf_check("conf/order.conf", &config, &report), KA_OK);
     const struct config_saga *saga = &config->sagas[0];
-    struct def_env local = {&io_jq_engine, any_action, config};
+    struct def_env local = {&io_jq_engine, any_action, config, 1000};
     assert_int_equal(def_load(saga->json, &saga->id, &local, &def, &text), KA_OK);
     assert_int_equal(def->step_count, saga->step_count);
     assert_int_equal(def->deadline_ms, saga->deadline_ms);

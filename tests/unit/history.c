@@ -257,6 +257,44 @@ static void shorter_modes_leave_out_what_they_say(void **state)
     assert_false(history_wanted(HISTORY_STEPS, TRANSITION_STEP_STARTED));
 }
 
+static void a_short_record_has_no_data_and_a_bound(void **state)
+{
+    struct fixture f;
+    (void)state;
+    set_up(&f);
+    static char ugly[70000];
+    memset(ugly, 1, sizeof ugly); // six bytes each when escaped
+    struct slice text = slice_of(ugly, sizeof ugly);
+    f.saga.key = slice_of(ugly, HISTORY_KEY_MAX);
+    f.saga.source = f.saga.type = f.saga.event_id = text;
+    f.saga.tenant = f.saga.dataclass = f.saga.traceparent = text;
+    struct history_context context = {SLICE_LIT("/kasaga/us-west/shop"), text, "us-west/n1"};
+    static const enum transition_type types[] = {TRANSITION_SAGA_STARTED, TRANSITION_SAGA_STUCK,
+                                                 TRANSITION_COMPENSATION_RETRYING};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        struct transition t = {.type = types[i],
+                               .step = i == 2 ? 0 : -1,
+                               .attempt = 1,
+                               .compensation = true,
+                               .data = text,
+                               .input = text,
+                               .code = text,
+                               .message = text,
+                               .actor = text,
+                               .reason = text,
+                               .due_ms = 1};
+        buf_clear(&f.buf);
+        history_format_short(&f.saga, &t, &context, &f.buf);
+        assert_true(f.buf.len <= HISTORY_SHORT_MAX);
+        json_t *doc = json_loadb(f.buf.ptr, f.buf.len, 0, NULL);
+        assert_non_null(doc);
+        json_t *cut = json_object_get(json_object_get(doc, "data"), "truncated");
+        assert_int_equal(json_integer_value(cut), i == 1 ? 0 : 2 * sizeof ugly);
+        json_decref(doc);
+    }
+    tear_down(&f);
+}
+
 static void every_type_is_in_the_documentation(void **state)
 {
     (void)state;
@@ -289,6 +327,7 @@ int main(void)
         cmocka_unit_test(the_room_is_enough_when_everything_has_to_be_escaped),
         cmocka_unit_test(ids_are_dense_and_never_repeat),
         cmocka_unit_test(shorter_modes_leave_out_what_they_say),
+        cmocka_unit_test(a_short_record_has_no_data_and_a_bound),
         cmocka_unit_test(every_type_is_in_the_documentation),
     };
     return cmocka_run_group_tests_name("history", tests, NULL, NULL);

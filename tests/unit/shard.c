@@ -59,6 +59,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     story_init(&f->story, "saga order deadline=10m\nstep charge retry=3 undo=refund timeout=30s");
     f->story.def->dedupe_window_ms = 3600000;
+    f->story.def->state_max = STATE_MAX;
     f->defined = f->named = true;
     struct shard_config config = {
         .source = SLICE_LIT("/kasaga/test/app"),
@@ -69,7 +70,6 @@ static int setup(void **state)
         .history_topic = SLICE_LIT("history"),
         .dlq_topic = SLICE_LIT("dlq"),
         .limits = {3600000, 1 << 20},
-        .state_max = STATE_MAX,
         .record_max = RECORD_MAX,
         .reappend_min = 1000,
         .marker_ms = 5000,
@@ -395,6 +395,29 @@ static void a_result_over_the_limit_fails_its_attempt(void **state)
     free(data);
 }
 
+static void history_never_exceeds_what_the_topic_takes(void **state)
+{
+    struct fixture *f = *state;
+    f->story.def->state_max = 0; // the first line of defence is gone
+    begin(f);
+    char *data = text_of(2 * RECORD_MAX);
+    assert_int_equal(start(f, key_in(0, 0), data), KA_OK);
+    assert_int_equal(ends(f, key_in(0, 0), 0, data), KA_OK);
+    assert_int_equal(count(f, "history", "\"truncated\":"), 3); // started, step started, completed
+    for (size_t i = 0; i < f->batch.output_count; i++)
+        assert_true(f->batch.outputs[i].record.value.len < RECORD_MAX);
+    free(data);
+}
+
+static void a_key_that_is_too_long_is_poison(void **state)
+{
+    struct fixture *f = *state;
+    char key[500] = "order/";
+    begin(f);
+    memset(key + 6, 'k', sizeof key - 7);
+    assert_int_equal(start(f, key, "{}"), KA_ERR_TOO_LARGE);
+}
+
 static void an_offset_behind_the_marker_parks(void **state)
 {
     struct fixture *f = *state;
@@ -456,6 +479,8 @@ int main(void)
         CASE(a_new_owner_dispatches_what_was_in_flight_with_the_same_key),
         CASE(start_data_over_the_limit_is_poison),
         CASE(a_result_over_the_limit_fails_its_attempt),
+        CASE(history_never_exceeds_what_the_topic_takes),
+        CASE(a_key_that_is_too_long_is_poison),
         CASE(an_offset_behind_the_marker_parks),
         CASE(states_that_are_missing_park),
         CASE(a_state_of_an_unknown_definition_parks_until_it_is_known),

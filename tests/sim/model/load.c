@@ -97,7 +97,6 @@ void sim_shard_config(const struct sim *sim, struct shard_config *config, const 
         .history_topic = slice_str(sim_topic_name(TOPIC_HISTORY)),
         .dlq_topic = slice_str(sim_topic_name(TOPIC_DLQ)),
         .limits = {.dedupe_window_ms = sim->swarm.dedupe_ms, .dedupe_max = 1 << 20},
-        .state_max = STATE_MAX,
         .record_max = RECORD_MAX,
         .reappend_min = 40,
         .marker_ms = 1000,
