@@ -98,6 +98,13 @@ static int send(struct submit *submit, const char *saga)
         .source = SLICE_LIT("/kasaga/cli"),
         .data = json_trim(buf_slice(&submit->data)),
     };
+    const struct residency *residency = submit->app.config->residency;
+    enum ka_err err = residency == NULL
+                          ? KA_OK
+                          : residency_admit(residency, command.tenant, command.data,
+                                            &command.dataclass, &submit->app.arena, &text);
+    if (err != KA_OK)
+        return cmd_fail(err, &text);
     struct buf encoded = {0};
     command_encode(&command, &encoded);
     struct output output = {
@@ -106,7 +113,7 @@ static int send(struct submit *submit, const char *saga)
         .key = slice_str(submit->key),
         .value = buf_slice(&encoded),
     };
-    enum ka_err err = io_kafka_producer_new(&submit->app.kafka, NULL, &producer, &text);
+    err = io_kafka_producer_new(&submit->app.kafka, NULL, &producer, &text);
     if (err == KA_OK)
         err = io_kafka_produce_sync(producer, &output, CMD_CALL_MS, &submit->offset, &text);
     io_kafka_producer_free(&producer);

@@ -38,6 +38,7 @@ enum err_class {
     X(TOO_LARGE, POISON, "larger than the limit")                                                  \
     X(UNKNOWN_SAGA, POISON, "no saga of this name")                                                \
     X(UNKNOWN_KIND, POISON, "the key names neither a saga nor an entity")                          \
+    X(UNKNOWN_TENANT, POISON, "the tenant is not configured")                                      \
     X(NO_DEFINITION, FATAL, "the definition with this hash is not in the catalog")                 \
     X(NOT_FOUND, POISON, "not found")                                                              \
     X(EXISTS, POISON, "exists already")                                                            \

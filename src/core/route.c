@@ -136,6 +136,11 @@ static enum ka_err on_record(void *context, struct lane_partition *partition,
             return err;
         matches++;
     }
+    if (matches > 0 && routes->config.residency != NULL)
+        err = residency_admit(routes->config.residency, event.tenant, event.data, &event.dataclass,
+                              &batch->arena, text);
+    if (err != KA_OK)
+        return err;
     routes->unmatched += matches == 0;
     for (size_t i = 0; matches > 0 && i < routes->config.route_count; i++)
         if (!slice_none(keys[i]))

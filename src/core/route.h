@@ -8,6 +8,7 @@
 #include "core/dlq.h"
 #include "core/expr.h"
 #include "core/lane.h"
+#include "core/residency.h"
 
 // topic + type -> start of a saga; `id` gives a string or a number.
 struct route {
@@ -26,6 +27,7 @@ struct route_config {
     size_t data_max; // bytes of the data of a start event
     const struct route *routes;
     size_t route_count;
+    const struct residency *residency; // NULL = nothing is classified, every tenant is taken
 };
 
 struct routes;

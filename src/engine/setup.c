@@ -128,6 +128,7 @@ static void copy_lists(struct setup *setup, const struct config *config)
     setup->worker.routes = setup->routes;
     setup->worker.route_count = config->route_count;
     setup->worker.actions = setup->actions;
+    setup->worker.residency = config->residency;
 }
 
 enum ka_err setup_new(const struct config *config, const char *node, struct setup **setup,

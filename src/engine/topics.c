@@ -23,7 +23,7 @@ enum {
 };
 
 static const char *const role_names[] = {"inbox", "state",   "history", "replies",
-                                         "dlq",   "catalog", "input"};
+                                         "dlq",   "catalog", "out",     "input"};
 static const char *const action_names[] = {"exists", "create", "refuse"};
 
 const char *topic_role_name(enum topic_role role)
@@ -86,6 +86,10 @@ static void settle(struct topic_entry *entry, const struct config *config, struc
     case TOPIC_DLQ:
         set(entry, "cleanup.policy", "delete");
         set_number(entry, arena, "retention.ms", config->topics.dlq_keep_ms);
+        break;
+    case TOPIC_OUT:
+        set(entry, "cleanup.policy", "delete");
+        set_number(entry, arena, "retention.ms", config->topics.out_keep_ms);
         break;
     case TOPIC_CATALOG:
         set(entry, "cleanup.policy", "compact");
@@ -271,6 +275,10 @@ static void list_topics(const struct config *config, struct arena *arena, struct
     for (int role = TOPIC_INBOX; role <= TOPIC_CATALOG; role++)
         add_entry(plan, print(arena, "%s.%s", config->app, role_names[role]), (enum topic_role)role,
                   role == TOPIC_CATALOG ? 1 : config->shards);
+    for (size_t i = 0; i < config->region_count; i++)
+        if (strcmp(config->regions[i].name, config->region) != 0)
+            add_entry(plan, print(arena, "%s.out.%s", config->app, config->regions[i].name),
+                      TOPIC_OUT, config->shards);
     for (size_t i = 0; i < config->route_count && plan->count < INPUTS_MAX; i++) {
         if (!has_entry(plan, config->routes[i].topic))
             add_entry(plan, config->routes[i].topic, TOPIC_INPUT, config->topics.input_partitions);
@@ -388,7 +396,7 @@ static void sum_up(struct topics_plan *plan)
 enum ka_err topics_plan(const struct config *config, struct io_kafka_admin *admin,
                         struct arena *arena, struct topics_plan *plan, struct err_text *text)
 {
-    size_t most = OWN_TOPICS + config->route_count;
+    size_t most = OWN_TOPICS + config->region_count + config->route_count;
     *plan = (struct topics_plan){
         .app = config->app,
         .entries = arena_zalloc(arena, most * sizeof *plan->entries),

@@ -16,6 +16,7 @@ enum topic_role {
     TOPIC_REPLIES,
     TOPIC_DLQ,
     TOPIC_CATALOG,
+    TOPIC_OUT,  // records bound for another region
     TOPIC_INPUT // a user's topic that starts sagas
 };
 enum topic_action { TOPIC_EXISTS, TOPIC_CREATE, TOPIC_REFUSE };

@@ -166,6 +166,7 @@ static enum ka_err route_processor(struct worker *worker, struct worker_lane *la
         .data_max = config->state_max / 2,
         .routes = lane->routes,
         .route_count = config->route_count,
+        .residency = config->residency,
     };
     lane->router = routes_new(&route);
     *processor = routes_processor(lane->router);

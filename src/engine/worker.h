@@ -53,6 +53,7 @@ struct worker_config {
     size_t definition_count;
     const struct worker_route *routes;
     size_t route_count;
+    const struct residency *residency; // NULL = nothing is classified
 };
 
 // Runs until *stop becomes true (a signal handler sets it), then drains: open transactions are

@@ -245,6 +245,7 @@ static void build(struct conf *conf)
     *conf->memory = memory;
     finish_top(conf);
     conf_build_kafka(conf, raw);
+    conf_build_regions(conf, raw);
     conf_build_actions(conf, raw);
     conf_build_sagas(conf, raw);
 }

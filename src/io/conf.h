@@ -9,6 +9,7 @@
 #include "core/buf.h"
 #include "core/def.h"
 #include "core/err.h"
+#include "core/residency.h"
 #include "core/schema.h"
 
 // Errors and warnings of one load: at most CONF_PROBLEMS_MAX are kept, `left_out` counts the rest.
@@ -105,6 +106,13 @@ struct config_route {
     const char *id; // jq source
 };
 
+// One cluster with its workers; the one of this configuration is among them.
+struct config_region {
+    const char *name;
+    int64_t rtt_ms; // from here; 0 of our own
+    const struct conf_node *node;
+};
+
 struct config_kafka {
     const char *bootstrap; // KASAGA_BOOTSTRAP if that is set
     // Allow-listed pass-through for librdkafka, secrets resolved: never to be printed.
@@ -122,6 +130,7 @@ struct config_topics {
     int64_t history_keep_ms;
     int64_t replies_keep_ms;
     int64_t dlq_keep_ms;
+    int64_t out_keep_ms;
 };
 
 struct config_lanes {
@@ -168,6 +177,10 @@ struct config {
     size_t saga_count;
     const struct config_route *routes;
     size_t route_count;
+    const struct config_region *regions; // all, this one included; none = there is only this one
+    size_t region_count;
+    const struct residency *residency;  // NULL = neither regions nor field names are configured
+    const struct residency_link *links; // one per region: all up, as far away as configured
     struct arena memory;
 };
 

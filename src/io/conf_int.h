@@ -5,7 +5,7 @@
 //   conf_file.c    libconfig -> tree of conf_node
 //   conf_value.c   one value: durations, sizes, names, …
 //   conf_table.c   every key; conf_fill.c puts a tree into structs by that table
-//   conf_action.c, conf_saga.c, conf_kafka.c   what the table cannot say
+//   conf_action.c, conf_saga.c, conf_kafka.c, conf_region.c   what the table cannot say
 //   conf_json.c    normalised JSON
 #ifndef KA_IO_CONF_INT_H
 #define KA_IO_CONF_INT_H
@@ -21,7 +21,9 @@ enum {
     CONF_DEPTH_MAX = 32,
     CONF_NAME_MAX = 63,
     CONF_ACTIONS_MAX = 1024,
-    CONF_SAGAS_MAX = 256 // a worker subscribes to at most 256 topics
+    CONF_SAGAS_MAX = 256, // a worker subscribes to at most 256 topics
+    CONF_RULES_MAX = 1024,
+    CONF_TENANTS_MAX = 100000
 };
 
 #define CONF_ABSENT INT64_C(-1) // of a number that has no default in the table
@@ -229,23 +231,56 @@ struct raw_saga {
     const struct conf_node *node;
 };
 
+struct raw_region {
+    const char *name;
+    int64_t rtt_ms;
+    const struct conf_node *node;
+};
+
+struct raw_rule {
+    const char *region;
+    int32_t dataclass;
+    const char *target;
+    int32_t mode;
+    const struct conf_node *node;
+};
+
+struct raw_residency {
+    const char *const *personal;
+    const char *const *financial;
+    const char *const *sensitive;
+    struct conf_list rules;
+    const struct conf_node *node; // NULL = not there
+};
+
+struct raw_tenant {
+    const char *name;
+    const char *region;
+    const struct conf_node *node;
+};
+
 struct raw_config {
     struct config config;
     const char *const *plugin_path;
     const struct conf_node *properties;
     struct conf_list actions;
     struct conf_list sagas;
+    struct conf_list regions;
+    struct conf_list tenants;
+    struct raw_residency residency;
     const struct conf_node *node;
 };
 
 // Choices of the table by their index.
 enum { RAW_KIND_PLUGIN, RAW_KIND_EXEC };
+enum { RAW_MODE_REQUIRED, RAW_MODE_PREFERRED };
 
 bool conf_refuse_action(struct conf *conf, const struct conf_node *node);
 bool conf_refuse_step(struct conf *conf, const struct conf_node *node);
 
 // ---- Passes; each reports what is wrong and leaves something usable behind
 void conf_build_kafka(struct conf *conf, const struct raw_config *raw);
+void conf_build_regions(struct conf *conf, const struct raw_config *raw);
 void conf_build_actions(struct conf *conf, const struct raw_config *raw);
 void conf_build_sagas(struct conf *conf, const struct raw_config *raw);
 // The properties that may be set and those that never can, for the page.

@@ -158,7 +158,7 @@ static void check_order(struct conf *conf, const struct config_step *steps, size
 static bool is_own_topic(const struct config *config, const char *topic)
 {
     static const char *const names[] = {"inbox", "state",   "history", "replies",
-                                        "dlq",   "catalog", "links"};
+                                        "dlq",   "catalog", "links",   "audit"};
     size_t len = config->app == NULL ? 0 : strlen(config->app);
     if (len == 0 || strncmp(topic, config->app, len) != 0 || topic[len] != '.')
         return false;

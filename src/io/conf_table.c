@@ -26,6 +26,9 @@ static const char *const formats[] = {"text", "json", NULL};
 static const char *const kinds[] = {"plugin", "exec", "http", "topic", "entity", NULL};
 static const char *const patterns[] = {"saga", "two_phase_commit", "eventual_consistency", NULL};
 static const char *const histories[] = {"all", "steps", "ends", NULL};
+// In the order of enum data_class.
+static const char *const classes[] = {"public", "sensitive", "financial", "personal", NULL};
+static const char *const modes[] = {"required", "preferred", NULL};
 
 static const struct conf_key kafka_keys[] = {
     {"bootstrap", CONF_STRING, FIELD(raw_config, config.kafka.bootstrap),
@@ -60,6 +63,10 @@ static const struct conf_key topics_keys[] = {
      .fallback = "7d", .min = MINUTE, .max = YEARS(10), .doc = "Retention of `<app>.replies`."},
     {"dlq_keep", CONF_DURATION, FIELD(raw_config, config.topics.dlq_keep_ms), .fallback = "30d",
      .min = MINUTE, .max = YEARS(10), .doc = "Retention of `<app>.dlq`."},
+    {"out_keep", CONF_DURATION, FIELD(raw_config, config.topics.out_keep_ms), .fallback = "7d",
+     .min = MINUTE, .max = YEARS(10),
+     .doc = "Retention of the topics `<app>.out.<region>`: how long another region may be out of "
+            "reach before records bound for it are lost."},
 };
 
 static const struct conf_key lanes_keys[] = {
@@ -277,6 +284,91 @@ static const struct conf_group saga_group = {
     KEYS(saga_keys),
 };
 
+static const struct conf_key region_keys[] = {
+    {"name", CONF_NAME, FIELD(raw_region, name), .required = true,
+     .doc = "Not `any`, `own`, `closest` or `tenant`: these mean something else where a region can "
+            "be named."},
+    {"rtt", CONF_DURATION, FIELD(raw_region, rtt_ms), .fallback = "100ms", .min = 0, .max = MINUTE,
+     .doc = "Round trip from here: which region is the closest. This one counts as `0ms`, whatever "
+            "it says."},
+};
+
+static const struct conf_group region_group = {
+    .title = "regions",
+    .one = "a region",
+    .doc = "A list of groups: every region that data may be sent to, and this one (`region`). "
+           "Without it nothing leaves this region. See [residency.md](residency.md).",
+    .size = sizeof(struct raw_region),
+    .node_offset = offsetof(struct raw_region, node),
+    KEYS(region_keys),
+};
+
+static const struct conf_key rule_keys[] = {
+    {"region", CONF_NAME, FIELD(raw_rule, region), .fallback = "any",
+     .doc = "Where the data is at home, or `any`. A rule of a named region goes before one of "
+            "`any`."},
+    {"class", CONF_ENUM, FIELD(raw_rule, dataclass), .required = true, .choices = classes,
+     .doc = "Which data."},
+    {"target", CONF_NAME, FIELD(raw_rule, target), .fallback = "own",
+     .doc = "Where it goes: a region, `own` (where it is at home) or `closest` (by `rtt`; only "
+            "`preferred`)."},
+    {"mode", CONF_ENUM, FIELD(raw_rule, mode), .fallback = "required", .choices = modes,
+     .doc = "`required`: there and nowhere else; when it is out of reach the record waits. "
+            "`preferred`: any region may be asked for, and when it is down the next closest is "
+            "taken."},
+};
+
+static const struct conf_group rule_group = {
+    .title = "residency.rules",
+    .one = "a rule",
+    .doc = "A table region × class → target. A pair without a rule is `target = \"own\"; mode = "
+           "\"required\";`. Two rules for one pair are refused.",
+    .size = sizeof(struct raw_rule),
+    .node_offset = offsetof(struct raw_rule, node),
+    KEYS(rule_keys),
+};
+
+static const struct conf_key residency_keys[] = {
+    {"personal", CONF_STRINGS, FIELD(raw_residency, personal), .min = 0, .max = 256,
+     .doc = "Names of fields that make an event personal: `[\"email\", \"*name\", "
+            "\"birth*\"]`. "
+            "`*` stands for any text; case, `_` and `-` do not count; at any depth."},
+    {"financial", CONF_STRINGS, FIELD(raw_residency, financial), .min = 0, .max = 256,
+     .doc = "The same for financial data, where nothing is personal."},
+    {"sensitive", CONF_STRINGS, FIELD(raw_residency, sensitive), .min = 0, .max = 256,
+     .doc = "The same for sensitive data, where nothing is personal or financial. All else is "
+            "public."},
+    {"rules", CONF_LIST, FIELD(raw_residency, rules), .min = 0, .max = CONF_RULES_MAX,
+     .group = &rule_group, .doc = "See below."},
+};
+
+static const struct conf_group residency_group = {
+    .title = "residency",
+    .one = "residency",
+    .doc = "Of what class an event is, by the names of the fields of its data, and where each "
+           "class may go.",
+    .size = sizeof(struct raw_residency),
+    .node_offset = offsetof(struct raw_residency, node),
+    KEYS(residency_keys),
+};
+
+static const struct conf_key tenant_keys[] = {
+    {"name", CONF_STRING, FIELD(raw_tenant, name), .required = true,
+     .doc = "As it stands in the attribute `tenant` of events."},
+    {"region", CONF_NAME, FIELD(raw_tenant, region), .required = true,
+     .doc = "Where its data is at home."},
+};
+
+static const struct conf_group tenant_group = {
+    .title = "tenants",
+    .one = "a tenant",
+    .doc = "A list of groups. With it, an event of a tenant that it does not name goes to the dlq "
+           "(`UNKNOWN_TENANT`); one without a tenant is at home here.",
+    .size = sizeof(struct raw_tenant),
+    .node_offset = offsetof(struct raw_tenant, node),
+    KEYS(tenant_keys),
+};
+
 // These four describe members of struct config, so their fields count from its start.
 #define PART(name, title_, doc_)                                                                   \
     static const struct conf_group name##_group = {                                                \
@@ -336,6 +428,12 @@ static const struct conf_key top_keys[] = {
      .group = &action_group, .doc = "See below."},
     {"sagas", CONF_LIST, FIELD(raw_config, sagas), .min = 0, .max = CONF_SAGAS_MAX,
      .group = &saga_group, .doc = "See below."},
+    {"regions", CONF_LIST, FIELD(raw_config, regions), .min = 0, .max = RESIDENCY_REGIONS_MAX,
+     .group = &region_group, .doc = "See below."},
+    {"residency", CONF_GROUP, FIELD(raw_config, residency), .group = &residency_group,
+     .doc = "See below."},
+    {"tenants", CONF_LIST, FIELD(raw_config, tenants), .min = 0, .max = CONF_TENANTS_MAX,
+     .group = &tenant_group, .doc = "See below."},
 };
 
 const struct conf_group conf_top_group = {
@@ -346,6 +444,7 @@ const struct conf_group conf_top_group = {
 };
 
 const struct conf_group *const conf_groups[] = {
-    &conf_top_group, &kafka_group, &topics_group, &lanes_group, &invoker_group, &log_group,
-    &action_group,   &retry_group, &saga_group,   &start_group, &step_group,    NULL,
+    &conf_top_group,  &kafka_group, &topics_group, &lanes_group, &invoker_group, &log_group,
+    &action_group,    &retry_group, &saga_group,   &start_group, &step_group,    &region_group,
+    &residency_group, &rule_group,  &tenant_group, NULL,
 };

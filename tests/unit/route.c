@@ -206,6 +206,78 @@ static void data_that_cannot_start_a_saga_is_poison(void **state)
     assert_int_equal(plain(f, "orders", large), KA_ERR_NO_ID);
 }
 
+// ---- Residency
+
+// "*name" is personal, "total" financial; acme is at home in the other region.
+static const struct residency_pattern patterns[] = {{{"*name", 5}, CLASS_PERSONAL},
+                                                    {{"total", 5}, CLASS_FINANCIAL}};
+static const struct slice regions[] = {{"here", 4}, {"there", 5}};
+static const struct residency_tenant tenants[] = {{{"acme", 4}, 1}};
+static const struct residency residency = {.regions = regions,
+                                           .region_count = 2,
+                                           .patterns = patterns,
+                                           .pattern_count = 2,
+                                           .tenants = tenants,
+                                           .tenant_count = 1};
+
+static void classify_from_now_on(struct fixture *f)
+{
+    struct route_config config = {
+        .shards = SHARDS,
+        .inbox_topic = SLICE_LIT("app.inbox"),
+        .data_max = 1000,
+        .routes = f->list,
+        .route_count = 4,
+        .residency = &residency,
+    };
+    routes_free(&f->routes);
+    f->routes = routes_new(&config);
+    f->processor = routes_processor(f->routes);
+}
+
+static enum ka_err of_tenant(struct fixture *f, const char *tenant, const char *dataclass)
+{
+    struct header headers[] = {{SLICE_LIT("tenant"), slice_str(tenant)},
+                               {SLICE_LIT("dataclass"), slice_str(dataclass)}};
+    struct record record = {.topic = SLICE_LIT("orders"),
+                            .value = SLICE_LIT("{\"order_id\":1,\"customer\":2,\"total\":3}"),
+                            .headers = headers,
+                            .header_count = 2};
+    return read_record(f, &record);
+}
+
+static void data_is_classified_at_the_door(void **state)
+{
+    struct fixture *f = *state;
+    classify_from_now_on(f);
+    assert_int_equal(plain(f, "orders", "{\"order_id\":1,\"customer\":2}"), KA_OK);
+    assert_true(slice_eq(command_at(f, 0, "order/1").dataclass, SLICE_LIT("public")));
+    assert_int_equal(plain(f, "orders", "{\"order_id\":1,\"customer\":2,\"to\":{\"last_name\":3}}"),
+                     KA_OK);
+    assert_true(slice_eq(command_at(f, 0, "order/1").dataclass, SLICE_LIT("personal")));
+    assert_true(slice_eq(command_at(f, 1, "loyal/2").dataclass, SLICE_LIT("personal")));
+}
+
+static void a_foreign_class_is_raised_to_and_not_lowered_to(void **state)
+{
+    struct fixture *f = *state;
+    classify_from_now_on(f);
+    assert_int_equal(of_tenant(f, "acme", "public"), KA_OK);
+    assert_true(slice_eq(command_at(f, 0, "order/1").dataclass, SLICE_LIT("financial")));
+    assert_int_equal(of_tenant(f, "acme", "personal"), KA_OK);
+    assert_true(slice_eq(command_at(f, 0, "order/1").dataclass, SLICE_LIT("personal")));
+    assert_int_equal(of_tenant(f, "acme", "top secret"), KA_ERR_ENVELOPE);
+    assert_int_equal(f->batch.output_count, 0);
+}
+
+static void an_unknown_tenant_is_poison(void **state)
+{
+    struct fixture *f = *state;
+    classify_from_now_on(f);
+    assert_int_equal(of_tenant(f, "ajax", ""), KA_ERR_UNKNOWN_TENANT);
+    assert_int_equal(f->batch.output_count, 0);
+}
+
 // ---- The dlq
 // -------------------------------------------------------------------------------------
 
@@ -293,6 +365,9 @@ int main(void)
         CASE(structured_mode_carries_them_in_the_value),
         CASE(a_type_that_nobody_routes_is_passed_by),
         CASE(data_that_cannot_start_a_saga_is_poison),
+        CASE(data_is_classified_at_the_door),
+        CASE(a_foreign_class_is_raised_to_and_not_lowered_to),
+        CASE(an_unknown_tenant_is_poison),
         CASE(a_dead_letter_keeps_the_record_and_says_why),
         CASE(a_null_value_stays_null),
         CASE(a_dead_letter_always_fits),
