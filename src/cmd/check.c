@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// kasaga check: everything that is wrong with a configuration, without a broker.
-#include "cmd/cmd.h"
-#include "io/conf.h"
+// kasaga check: everything that is wrong with a configuration, and, if asked to, with the cluster.
+#include "cmd/cmd_app.h"
+#include "engine/topics.h"
 #include "io/digest.h"
 #include "io/plugin.h"
 
@@ -14,6 +14,8 @@ struct check {
     struct buf extra; // problems that the libraries have
     size_t extra_errors;
     enum cmd_output output;
+    struct buf cluster; // what the cluster's settings are like
+    int cluster_code;
 };
 
 // ---- Libraries
@@ -243,18 +245,73 @@ static void json_all(const struct check *check, const char *path, bool good, str
     if (check->extra.len > 0 && report->count > 0)
         buf_byte(buf, ',');
     buf_slice_put(buf, buf_slice(&check->extra));
-    put(buf, "],\"left_out\":%zu}\n", report->left_out);
+    put(buf, "],\"left_out\":%zu", report->left_out);
+    if (check->cluster.len > 0) {
+        buf_str(buf, ",\"cluster\":");
+        buf_slice_put(buf, buf_slice(&check->cluster));
+    }
+    buf_str(buf, "}\n");
+}
+
+// ---- The cluster
+
+static void text_cluster(const struct topics_plan *plan, struct buf *buf)
+{
+    put(buf, "cluster %s, brokers: %d\n", plan->cluster, plan->brokers);
+    for (size_t i = 0; i < plan->finding_count; i++) {
+        buf_str(buf, "  ");
+        topics_finding_text(&plan->findings[i], buf);
+        buf_byte(buf, '\n');
+    }
+    put(buf, "cluster: %zu errors, %zu warnings\n", plan->errors,
+        plan->finding_count - plan->errors);
+}
+
+static void json_cluster(const struct topics_plan *plan, struct buf *buf)
+{
+    buf_byte(buf, '{');
+    json_text(buf, "id", plan->cluster);
+    put(buf, ",\"brokers\":%d,\"errors\":%zu,\"findings\":[", plan->brokers, plan->errors);
+    for (size_t i = 0; i < plan->finding_count; i++) {
+        buf_str(buf, i == 0 ? "" : ",");
+        topics_finding_json(&plan->findings[i], buf);
+    }
+    buf_str(buf, "]}");
+}
+
+static void check_cluster(struct check *check, const struct cmd_common *common)
+{
+    struct cmd_app app;
+    struct topics_plan plan;
+    struct err_text text = {{0}};
+    if (!cmd_app_open(common, &app, &check->cluster_code))
+        return;
+    enum ka_err err = topics_plan(app.config, app.admin, &app.arena, &plan, &text);
+    if (err == KA_OK) {
+        topics_check(app.config, &app.arena, &plan);
+        check->cluster_code = plan.errors > 0 ? CMD_FAILED : CMD_OK;
+        if (check->output == CMD_TEXT)
+            text_cluster(&plan, &check->cluster);
+        else
+            json_cluster(&plan, &check->cluster);
+    } else {
+        check->cluster_code = cmd_fail(err, &text);
+    }
+    cmd_app_close(&app);
 }
 
 // ---- The command
 
-static int run(struct check *check, const char *path, bool plugins)
+static int run(struct check *check, const struct cmd_common *common, bool plugins, bool broker)
 {
     struct buf out = {0};
+    const char *path = common->config;
     enum ka_err err = io_conf_check(path, &check->config, &check->report);
     if (err == KA_OK && plugins)
         check_plugins(check);
     bool good = err == KA_OK && check->extra_errors == 0;
+    if (good && broker)
+        check_cluster(check, common);
     if (check->output == CMD_TEXT) {
         struct buf problems = {0};
         conf_report_text(&check->report, &problems);
@@ -263,30 +320,35 @@ static int run(struct check *check, const char *path, bool plugins)
         buf_fini(&problems);
         if (good)
             text_summary(check->config, &out);
+        buf_slice_put(&out, buf_slice(&check->cluster));
     } else {
-        json_all(check, path, good, &out);
+        json_all(check, path, good && check->cluster_code == CMD_OK, &out);
     }
     bool written = cmd_flush(&out);
     buf_fini(&out);
     if (!good)
         return CMD_BAD_CONFIG;
-    return written ? CMD_OK : CMD_FAILED;
+    return written ? check->cluster_code : CMD_FAILED;
 }
 
 int cmd_check(int argc, char **argv)
 {
     bool plugins = false;
+    bool broker = false;
     const struct cmd_option options[] = {
         {.name = "plugins",
          .flag = &plugins,
          .help = "load the libraries too, and check the options of their actions"},
+        {.name = "broker",
+         .flag = &broker,
+         .help = "ask the cluster too, and name settings that break promises"},
     };
     const struct cmd_spec spec = {
-        .synopsis = "check [--plugins]",
+        .synopsis = "check [--plugins] [--broker]",
         .summary = "Reads the configuration and says everything that is wrong with it, with file "
-                   "and line. Asks no broker.",
+                   "and line.\nAsks no broker, unless it is told to.",
         .options = options,
-        .option_count = 1,
+        .option_count = sizeof options / sizeof options[0],
     };
     struct cmd_common common;
     struct cmd_words words;
@@ -296,9 +358,10 @@ int cmd_check(int argc, char **argv)
     if (common.config == NULL)
         return cmd_complain(CMD_USAGE, "check needs a configuration: -c FILE or KASAGA_CONFIG");
     struct check check = {.output = common.output};
-    code = run(&check, common.config, plugins);
+    code = run(&check, &common, plugins, broker);
     io_conf_free(&check.config);
     conf_report_fini(&check.report);
     buf_fini(&check.extra);
+    buf_fini(&check.cluster);
     return code;
 }

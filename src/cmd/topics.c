@@ -80,10 +80,10 @@ static void put_json(struct buf *buf, const struct topics_plan *plan, bool appli
         buf_str(buf, i == 0 ? "" : ",");
         json_offsets(buf, &plan->offsets[i]);
     }
-    buf_str(buf, "],\"warnings\":[");
-    for (size_t i = 0; i < plan->warning_count; i++) {
+    buf_str(buf, "],\"findings\":[");
+    for (size_t i = 0; i < plan->finding_count; i++) {
         buf_str(buf, i == 0 ? "" : ",");
-        buf_json_str(buf, slice_str(plan->warnings[i]));
+        topics_finding_json(&plan->findings[i], buf);
     }
     buf_str(buf, "],");
     put_number(buf, "creates", (int64_t)plan->creates);
@@ -130,8 +130,11 @@ static void put_plan(struct buf *buf, const struct topics_plan *plan)
                        offsets->group, offsets->missing, offsets->topic,
                        offsets->latest ? "next" : "oldest");
     }
-    for (size_t i = 0; i < plan->warning_count; i++)
-        print_line(buf, "  warning %s\n", plan->warnings[i]);
+    for (size_t i = 0; i < plan->finding_count; i++) {
+        buf_str(buf, "  ");
+        topics_finding_text(&plan->findings[i], buf);
+        buf_byte(buf, '\n');
+    }
     if (plan->refusals > 0)
         print_line(buf, "%zu refused: nothing is changed\n", plan->refusals);
     else if (plan->creates + plan->first_offsets == 0)

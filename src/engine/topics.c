@@ -6,6 +6,7 @@
 #include "engine/topics.h"
 
 #include "core/assert.h"
+#include "engine/topics_audit.h"
 #include "io/clock.h"
 
 #include <inttypes.h>
@@ -16,10 +17,8 @@
 enum {
     CALL_MS = 10000,
     CREATE_MS = 30000,
-    WARNINGS_MAX = 64,
     INPUTS_MAX = 1024, // bound of the plan; a configuration is refused far below it
-    OWN_TOPICS = 6,
-    DAY_MS = 24 * 60 * 60 * 1000
+    OWN_TOPICS = 6
 };
 
 static const char *const role_names[] = {"inbox", "state",   "history", "replies",
@@ -36,6 +35,50 @@ const char *topic_action_name(enum topic_action action)
 {
     KA_ASSERT((size_t)action < sizeof action_names / sizeof action_names[0]);
     return action_names[action];
+}
+
+void topics_finding_text(const struct topics_finding *finding, struct buf *buf)
+{
+    buf_str(buf, finding->error ? "error   " : "warning ");
+    buf_str(buf, finding->kind);
+    buf_str(buf, finding->name_count > 1 ? "s " : " ");
+    for (size_t i = 0; i < finding->name_count; i++) {
+        buf_str(buf, i == 0 ? "" : ", ");
+        buf_str(buf, finding->names[i]);
+    }
+    buf_str(buf, ": ");
+    if (finding->setting[0] != '\0') {
+        buf_str(buf, finding->setting);
+        buf_byte(buf, '=');
+        buf_str(buf, finding->value);
+        buf_str(buf, ": ");
+    }
+    buf_str(buf, finding->text);
+}
+
+static void json_member_text(struct buf *buf, const char *name, const char *value)
+{
+    buf_str(buf, ",\"");
+    buf_str(buf, name);
+    buf_str(buf, "\":");
+    buf_json_str(buf, slice_str(value));
+}
+
+void topics_finding_json(const struct topics_finding *finding, struct buf *buf)
+{
+    buf_str(buf, "{\"severity\":");
+    buf_json_str(buf, slice_str(finding->error ? "error" : "warning"));
+    json_member_text(buf, "kind", finding->kind);
+    buf_str(buf, ",\"names\":[");
+    for (size_t i = 0; i < finding->name_count; i++) {
+        buf_str(buf, i == 0 ? "" : ",");
+        buf_json_str(buf, slice_str(finding->names[i]));
+    }
+    buf_byte(buf, ']');
+    json_member_text(buf, "setting", finding->setting);
+    json_member_text(buf, "value", finding->value);
+    json_member_text(buf, "text", finding->text);
+    buf_byte(buf, '}');
 }
 
 static const char *print(struct arena *arena, const char *format, ...) KA_PRINTF(2, 3);
@@ -128,132 +171,6 @@ static void compare(struct topic_entry *entry, const struct config *config, stru
                                entry->found, config->shards);
 }
 
-static void warn(struct topics_plan *plan, const char *warning)
-{
-    if (plan->warning_count < WARNINGS_MAX)
-        plan->warnings[plan->warning_count++] = warning;
-}
-
-static bool names(const char *list, const char *word)
-{
-    const char *at = strstr(list, word);
-    return at != NULL && (at == list || at[-1] == ',');
-}
-
-struct settings {
-    const char *const *names;
-    const char *const *values;
-    size_t count;
-};
-
-static const char *setting(const struct settings *settings, const char *name)
-{
-    for (size_t i = 0; i < settings->count; i++) {
-        if (strcmp(settings->names[i], name) == 0)
-            return settings->values[i];
-    }
-    return "";
-}
-
-static int64_t setting_number(const struct settings *settings, const char *name, int64_t absent)
-{
-    const char *value = setting(settings, name);
-    return value[0] == '\0' ? absent : strtoll(value, NULL, 10);
-}
-
-// Settings of an existing topic that break what the docs promise.
-static void examine(struct topics_plan *plan, const struct topic_entry *entry,
-                    const struct config *config, const struct settings *found, struct arena *arena)
-{
-    bool kept = entry->role == TOPIC_INBOX || entry->role == TOPIC_STATE;
-    const char *policy = setting(found, "cleanup.policy");
-    int64_t retention_ms = setting_number(found, "retention.ms", -1);
-    int64_t retention_bytes = setting_number(found, "retention.bytes", -1);
-    if (kept && names(policy, "compact"))
-        warn(plan, print(arena, "%s: cleanup.policy=%s deletes records that are needed: set delete",
-                         entry->name, policy));
-    if (kept && names(policy, "delete") && (retention_ms >= 0 || retention_bytes >= 0))
-        warn(plan, print(arena,
-                         "%s: retention.ms=%" PRId64 " retention.bytes=%" PRId64
-                         " can delete records before they are read: set both to -1",
-                         entry->name, retention_ms, retention_bytes));
-    if (entry->role == TOPIC_CATALOG && !names(policy, "compact"))
-        warn(plan, print(arena, "%s: cleanup.policy=%s forgets definitions: set compact",
-                         entry->name, policy));
-    if (entry->role == TOPIC_INPUT && retention_ms >= 0 && retention_ms < DAY_MS)
-        warn(plan, print(arena,
-                         "%s: retention.ms=%" PRId64
-                         ": events are gone when no worker reads them for that long",
-                         entry->name, retention_ms));
-    if (entry->role == TOPIC_INPUT)
-        return;
-    if (strcmp(setting(found, "unclean.leader.election.enable"), "true") == 0)
-        warn(plan,
-             print(arena, "%s: unclean.leader.election.enable=true can undo commits", entry->name));
-    int64_t largest = setting_number(found, "max.message.bytes", INT64_MAX);
-    int64_t needed = entry->role == TOPIC_STATE ? config->state_max : config->record_max;
-    if (largest < needed)
-        warn(plan, print(arena,
-                         "%s: max.message.bytes=%" PRId64 " is below the %" PRId64
-                         " that the configuration allows",
-                         entry->name, largest, needed));
-}
-
-static enum ka_err examine_topics(const struct config *config, struct io_kafka_admin *admin,
-                                  struct arena *arena, struct topics_plan *plan,
-                                  struct err_text *text)
-{
-    for (size_t i = 0; i < plan->count; i++) {
-        struct settings found;
-        if (plan->entries[i].found == 0)
-            continue;
-        enum ka_err err = io_kafka_topic_config(admin, plan->entries[i].name, CALL_MS, arena,
-                                                &found.names, &found.values, &found.count, text);
-        if (err == KA_ERR_NOT_ALLOWED) { // may not be asked: nothing is known, nothing is wrong
-            warn(plan, print(arena, "%s: its settings may not be read", plan->entries[i].name));
-            continue;
-        }
-        if (err != KA_OK)
-            return err;
-        examine(plan, &plan->entries[i], config, &found, arena);
-    }
-    return KA_OK;
-}
-
-static enum ka_err examine_broker(const struct config *config, struct io_kafka_admin *admin,
-                                  struct arena *arena, struct topics_plan *plan,
-                                  struct err_text *text)
-{
-    struct settings found;
-    enum ka_err err = io_kafka_broker_config(admin, CALL_MS, arena, &found.names, &found.values,
-                                             &found.count, text);
-    if (err == KA_ERR_NOT_ALLOWED)
-        return KA_OK;
-    if (err != KA_OK)
-        return err;
-    int64_t longest_ms = setting_number(&found, "transaction.max.timeout.ms", INT64_MAX);
-    int64_t offsets_min = setting_number(&found, "offsets.retention.minutes", INT64_MAX);
-    int64_t session_min = setting_number(&found, "group.min.session.timeout.ms", 0);
-    int64_t session_max = setting_number(&found, "group.max.session.timeout.ms", INT64_MAX);
-    int32_t session_ms = config->kafka.session_timeout_ms;
-    if (longest_ms < config->kafka.transaction_timeout_ms)
-        warn(plan, print(arena,
-                         "broker: transaction.max.timeout.ms=%" PRId64
-                         " is below kafka.transaction_timeout: workers cannot start",
-                         longest_ms));
-    if (offsets_min < 7 * 24 * 60)
-        warn(plan, print(arena,
-                         "broker: offsets.retention.minutes=%" PRId64
-                         ": an app that rests for longer loses its place and stops",
-                         offsets_min));
-    if (session_ms < session_min || session_ms > session_max)
-        warn(plan, print(arena,
-                         "broker: kafka.session_timeout is outside of "
-                         "group.min/max.session.timeout.ms (%" PRId64 " to %" PRId64 ")",
-                         session_min, session_max));
-    return KA_OK;
-}
-
 static void add_entry(struct topics_plan *plan, const char *name, enum topic_role role,
                       int32_t partitions)
 {
@@ -285,21 +202,16 @@ static void list_topics(const struct config *config, struct arena *arena, struct
     }
 }
 
-static enum ka_err count_partitions(struct io_kafka_admin *admin, struct arena *arena,
-                                    struct topics_plan *plan, struct err_text *text)
+static void take_found(struct topics_plan *plan, const struct io_kafka_topic *topics, size_t count)
 {
-    const char *const *names_found;
-    const int32_t *partitions;
-    size_t count;
-    enum ka_err err =
-        io_kafka_topics(admin, CALL_MS, arena, &names_found, &partitions, &count, text);
-    for (size_t i = 0; err == KA_OK && i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         for (size_t j = 0; j < plan->count; j++) {
-            if (strcmp(plan->entries[j].name, names_found[i]) == 0)
-                plan->entries[j].found = partitions[i];
+            if (strcmp(plan->entries[j].name, topics[i].name) != 0)
+                continue;
+            plan->entries[j].found = topics[i].partitions;
+            plan->entries[j].replicas = topics[i].replicas;
         }
     }
-    return err;
 }
 
 // Committed offsets of all partitions of a topic, -1 where there is none.
@@ -401,12 +313,15 @@ enum ka_err topics_plan(const struct config *config, struct io_kafka_admin *admi
         .app = config->app,
         .entries = arena_zalloc(arena, most * sizeof *plan->entries),
         .offsets = arena_zalloc(arena, most * sizeof *plan->offsets),
-        .warnings = arena_zalloc(arena, WARNINGS_MAX * sizeof *plan->warnings),
     };
+    struct topics_audit audit = {.config = config, .arena = arena, .plan = plan};
+    const struct io_kafka_topic *topics = NULL;
+    size_t topic_count = 0;
     enum ka_err err = io_kafka_cluster_id(admin, CALL_MS, arena, &plan->cluster, text);
     list_topics(config, arena, plan);
     if (err == KA_OK)
-        err = count_partitions(admin, arena, plan, text);
+        err = io_kafka_topics(admin, CALL_MS, arena, &topics, &topic_count, text);
+    take_found(plan, topics, topic_count);
     for (size_t i = 0; err == KA_OK && i < plan->count; i++)
         compare(&plan->entries[i], config, arena);
     for (size_t i = 0; err == KA_OK && i < plan->count; i++) {
@@ -414,9 +329,7 @@ enum ka_err topics_plan(const struct config *config, struct io_kafka_admin *admi
             err = plan_offsets(config, admin, arena, plan, &plan->entries[i], text);
     }
     if (err == KA_OK)
-        err = examine_topics(config, admin, arena, plan, text);
-    if (err == KA_OK)
-        err = examine_broker(config, admin, arena, plan, text);
+        err = topics_audit_run(&audit, admin, topics, topic_count, text);
     sum_up(plan);
     return err;
 }

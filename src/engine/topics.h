@@ -29,6 +29,7 @@ struct topic_entry {
     enum topic_action action;
     int32_t partitions;                            // wanted; of an input that exists: as it is
     int32_t found;                                 // 0 = it does not exist
+    int32_t replicas;                              // of one that exists
     const char *refused;                           // why, for TOPIC_REFUSE
     const char *setting_names[TOPIC_SETTINGS_MAX]; // of a topic to create
     const char *setting_values[TOPIC_SETTINGS_MAX];
@@ -45,15 +46,28 @@ struct topic_offsets {
     const char *refused; // why they cannot be written, else NULL
 };
 
+// A setting that breaks a promise (error) or weakens it, see topics_audit.h.
+struct topics_finding {
+    bool error;
+    const char *kind;   // "topic" or "broker"
+    const char **names; // that it is true of
+    size_t name_count;
+    const char *setting; // "" = all of them
+    const char *value;
+    const char *text; // what it does, and what would be right
+};
+
 struct topics_plan {
     const char *app;
     const char *cluster;
+    int32_t brokers; // that are up
     struct topic_entry *entries;
     size_t count;
     struct topic_offsets *offsets;
     size_t offsets_count;
-    const char **warnings;
-    size_t warning_count;
+    struct topics_finding *findings;
+    size_t finding_count;
+    size_t errors;        // findings that are
     size_t creates;       // topics to create
     size_t first_offsets; // partitions whose first offset is to be written
     size_t refusals;
@@ -62,11 +76,20 @@ struct topics_plan {
 const char *topic_role_name(enum topic_role role);       // "inbox"
 const char *topic_action_name(enum topic_action action); // "exists"
 
+// Appends "error topics shop.inbox, shop.state: retention.ms=1000: …", without an end of line.
+void topics_finding_text(const struct topics_finding *finding, struct buf *buf);
+// The same as a JSON object.
+void topics_finding_json(const struct topics_finding *finding, struct buf *buf);
+
 // Looks at the cluster; changes nothing. The plan lives in the arena. KA_OK also when it holds
 // refusals; else what the cluster answered.
 KA_MUST_USE enum ka_err topics_plan(const struct config *config, struct io_kafka_admin *admin,
                                     struct arena *arena, struct topics_plan *plan,
                                     struct err_text *text);
+
+// Adds to the findings what the plan would change and what it refuses, for those who ask only what
+// is wrong: refusals are errors, missing topics and first offsets are warnings.
+void topics_check(const struct config *config, struct arena *arena, struct topics_plan *plan);
 
 // Creates what is missing, waits until it is there, and writes first offsets where a group has
 // none. Nothing at all when the plan holds refusals (KA_ERR_NOT_ALLOWED). Doing it twice changes

@@ -163,8 +163,18 @@ enum ka_err io_kafka_partition_count(struct io_kafka_admin *admin, const char *t
     return io_kafka_failed_code(IO_KAFKA_ASK, code, text, topic);
 }
 
+static int32_t fewest_replicas(const struct rd_kafka_metadata_topic *topic)
+{
+    int32_t fewest = topic->partition_cnt > 0 ? INT32_MAX : 0;
+    for (int i = 0; i < topic->partition_cnt; i++) {
+        if (topic->partitions[i].replica_cnt < fewest)
+            fewest = topic->partitions[i].replica_cnt;
+    }
+    return fewest;
+}
+
 enum ka_err io_kafka_topics(struct io_kafka_admin *admin, int timeout_ms, struct arena *arena,
-                            const char *const **names, const int32_t **partitions, size_t *count,
+                            const struct io_kafka_topic **topics, size_t *count,
                             struct err_text *text)
 {
     const struct rd_kafka_metadata *metadata;
@@ -172,17 +182,32 @@ enum ka_err io_kafka_topics(struct io_kafka_admin *admin, int timeout_ms, struct
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return io_kafka_failed_code(IO_KAFKA_ASK, code, text, "topics");
     size_t found = (size_t)metadata->topic_cnt;
-    const char **name_list = arena_alloc(arena, found * sizeof *name_list);
-    int32_t *partition_list = arena_alloc(arena, found * sizeof *partition_list);
+    struct io_kafka_topic *list = arena_alloc(arena, found * sizeof *list);
     for (size_t i = 0; i < found; i++) {
-        name_list[i] = arena_str(arena, slice_str(metadata->topics[i].topic));
-        partition_list[i] = metadata->topics[i].partition_cnt;
+        list[i].name = arena_str(arena, slice_str(metadata->topics[i].topic));
+        list[i].partitions = metadata->topics[i].partition_cnt;
+        list[i].replicas = fewest_replicas(&metadata->topics[i]);
     }
     rd_kafka_metadata_destroy(metadata);
-    *names = name_list;
-    *partitions = partition_list;
+    *topics = list;
     *count = found;
     return KA_OK;
+}
+
+enum ka_err io_kafka_brokers(struct io_kafka_admin *admin, int timeout_ms, struct arena *arena,
+                             const int32_t **brokers, size_t *count, struct err_text *text)
+{
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t code = rd_kafka_metadata(admin->rk, 0, NULL, &metadata, timeout_ms);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return io_kafka_failed_code(IO_KAFKA_ASK, code, text, "brokers");
+    *count = (size_t)metadata->broker_cnt;
+    int32_t *list = arena_alloc(arena, *count * sizeof *list);
+    for (size_t i = 0; i < *count; i++)
+        list[i] = metadata->brokers[i].id;
+    rd_kafka_metadata_destroy(metadata);
+    *brokers = list;
+    return *count > 0 ? KA_OK : err_set(text, KA_ERR_UNREACHABLE, "the cluster names no broker");
 }
 
 enum ka_err io_kafka_cluster_id(struct io_kafka_admin *admin, int timeout_ms, struct arena *arena,
@@ -584,13 +609,38 @@ enum ka_err io_kafka_create_topics(struct io_kafka_admin *admin,
     return err;
 }
 
-// Name or broker number of the resource; the values as they are in force, defaults included.
+const char *io_kafka_setting(const struct io_kafka_settings *settings, const char *name)
+{
+    for (size_t i = 0; i < settings->count; i++) {
+        if (strcmp(settings->names[i], name) == 0)
+            return settings->values[i];
+    }
+    return "";
+}
+
+static void take_settings(const rd_kafka_ConfigResource_t *resource, struct arena *arena,
+                          struct io_kafka_settings *settings)
+{
+    const rd_kafka_ConfigEntry_t **list =
+        rd_kafka_ConfigResource_configs(resource, &settings->count);
+    const char **names = arena_alloc(arena, settings->count * sizeof *names);
+    const char **values = arena_alloc(arena, settings->count * sizeof *values);
+    for (size_t i = 0; i < settings->count; i++) {
+        const char *value = rd_kafka_ConfigEntry_value(list[i]); // NULL when it is a secret
+        names[i] = arena_str(arena, slice_str(rd_kafka_ConfigEntry_name(list[i])));
+        values[i] = arena_str(arena, slice_str(value == NULL ? "" : value));
+    }
+    settings->names = names;
+    settings->values = values;
+}
+
+// Name or broker number of the resource.
 static enum ka_err describe(struct io_kafka_admin *admin, rd_kafka_ResourceType_t type,
                             const char *name, int timeout_ms, struct arena *arena,
-                            const char *const **names, const char *const **values, size_t *count,
-                            struct err_text *text)
+                            struct io_kafka_settings *settings, struct err_text *text)
 {
     struct request request;
+    *settings = (struct io_kafka_settings){.count = 0};
     enum ka_err err = no_admin_calls(admin, text);
     if (err != KA_OK)
         return err;
@@ -606,18 +656,8 @@ static enum ka_err describe(struct io_kafka_admin *admin, rd_kafka_ResourceType_
         rd_kafka_resp_err_t code = rd_kafka_ConfigResource_error(found[0]);
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
             err = io_kafka_failed_code(IO_KAFKA_ASK, code, text, "describe configuration");
-        size_t entries;
-        const rd_kafka_ConfigEntry_t **list = rd_kafka_ConfigResource_configs(found[0], &entries);
-        const char **name_list = arena_alloc(arena, entries * sizeof *name_list);
-        const char **value_list = arena_alloc(arena, entries * sizeof *value_list);
-        for (size_t i = 0; i < entries; i++) {
-            const char *value = rd_kafka_ConfigEntry_value(list[i]); // NULL when it is a secret
-            name_list[i] = arena_str(arena, slice_str(rd_kafka_ConfigEntry_name(list[i])));
-            value_list[i] = arena_str(arena, slice_str(value == NULL ? "" : value));
-        }
-        *names = name_list;
-        *values = value_list;
-        *count = entries;
+        else
+            take_settings(found[0], arena, settings);
     }
     rd_kafka_ConfigResource_destroy(resource);
     request_fini(&request);
@@ -625,29 +665,19 @@ static enum ka_err describe(struct io_kafka_admin *admin, rd_kafka_ResourceType_
 }
 
 enum ka_err io_kafka_topic_config(struct io_kafka_admin *admin, const char *topic, int timeout_ms,
-                                  struct arena *arena, const char *const **names,
-                                  const char *const **values, size_t *count, struct err_text *text)
+                                  struct arena *arena, struct io_kafka_settings *settings,
+                                  struct err_text *text)
 {
-    return describe(admin, RD_KAFKA_RESOURCE_TOPIC, topic, timeout_ms, arena, names, values, count,
-                    text);
+    return describe(admin, RD_KAFKA_RESOURCE_TOPIC, topic, timeout_ms, arena, settings, text);
 }
 
-enum ka_err io_kafka_broker_config(struct io_kafka_admin *admin, int timeout_ms,
-                                   struct arena *arena, const char *const **names,
-                                   const char *const **values, size_t *count, struct err_text *text)
+enum ka_err io_kafka_broker_config(struct io_kafka_admin *admin, int32_t broker, int timeout_ms,
+                                   struct arena *arena, struct io_kafka_settings *settings,
+                                   struct err_text *text)
 {
-    const struct rd_kafka_metadata *metadata;
-    rd_kafka_resp_err_t code = rd_kafka_metadata(admin->rk, 0, NULL, &metadata, timeout_ms);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return io_kafka_failed_code(IO_KAFKA_ASK, code, text, "brokers");
-    char id[16] = "";
-    if (metadata->broker_cnt > 0)
-        snprintf(id, sizeof id, "%d", metadata->brokers[0].id);
-    rd_kafka_metadata_destroy(metadata);
-    if (id[0] == '\0')
-        return err_set(text, KA_ERR_UNREACHABLE, "the cluster names no broker");
-    return describe(admin, RD_KAFKA_RESOURCE_BROKER, id, timeout_ms, arena, names, values, count,
-                    text);
+    char id[16];
+    snprintf(id, sizeof id, "%d", broker);
+    return describe(admin, RD_KAFKA_RESOURCE_BROKER, id, timeout_ms, arena, settings, text);
 }
 
 enum ka_err io_kafka_delete_records(struct io_kafka_admin *admin, const char *topic,

@@ -29,10 +29,19 @@ KA_MUST_USE enum ka_err io_kafka_offset_at(struct io_kafka_admin *admin, const c
 KA_MUST_USE enum ka_err io_kafka_partition_count(struct io_kafka_admin *admin, const char *topic,
                                                  int timeout_ms, int32_t *count,
                                                  struct err_text *text);
+struct io_kafka_topic {
+    const char *name;
+    int32_t partitions;
+    int32_t replicas; // of the partition that has the fewest
+};
+// All topics that may be seen, internal ones included.
 KA_MUST_USE enum ka_err io_kafka_topics(struct io_kafka_admin *admin, int timeout_ms,
-                                        struct arena *arena, const char *const **names,
-                                        const int32_t **partitions, size_t *count,
-                                        struct err_text *text);
+                                        struct arena *arena, const struct io_kafka_topic **topics,
+                                        size_t *count, struct err_text *text);
+// The numbers of the brokers that are up.
+KA_MUST_USE enum ka_err io_kafka_brokers(struct io_kafka_admin *admin, int timeout_ms,
+                                         struct arena *arena, const int32_t **brokers,
+                                         size_t *count, struct err_text *text);
 KA_MUST_USE enum ka_err io_kafka_cluster_id(struct io_kafka_admin *admin, int timeout_ms,
                                             struct arena *arena, const char **id,
                                             struct err_text *text);
@@ -83,13 +92,21 @@ KA_MUST_USE enum ka_err io_kafka_create_topics(struct io_kafka_admin *admin,
                                                const struct io_kafka_topic_spec *specs,
                                                size_t count, int timeout_ms, bool *created,
                                                struct err_text *text);
+// Settings in force, defaults included. Values of secrets are empty. In the arena.
+struct io_kafka_settings {
+    const char *const *names;
+    const char *const *values;
+    size_t count;
+};
+// The value of a setting; "" when it has none or is not known to the broker.
+const char *io_kafka_setting(const struct io_kafka_settings *settings, const char *name);
 KA_MUST_USE enum ka_err io_kafka_topic_config(struct io_kafka_admin *admin, const char *topic,
                                               int timeout_ms, struct arena *arena,
-                                              const char *const **names, const char *const **values,
-                                              size_t *count, struct err_text *text);
-KA_MUST_USE enum ka_err io_kafka_broker_config(struct io_kafka_admin *admin, int timeout_ms,
-                                               struct arena *arena, const char *const **names,
-                                               const char *const **values, size_t *count,
+                                              struct io_kafka_settings *settings,
+                                              struct err_text *text);
+KA_MUST_USE enum ka_err io_kafka_broker_config(struct io_kafka_admin *admin, int32_t broker,
+                                               int timeout_ms, struct arena *arena,
+                                               struct io_kafka_settings *settings,
                                                struct err_text *text);
 // Deletes the records before `offset`.
 KA_MUST_USE enum ka_err io_kafka_delete_records(struct io_kafka_admin *admin, const char *topic,

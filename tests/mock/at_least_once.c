@@ -134,7 +134,7 @@ static void admin_calls_are_refused_or_mean_nothing(void **state)
     (void)state;
     struct arena arena = {0};
     const struct io_kafka_member *members = NULL;
-    const char *const *names, *const *values;
+    struct io_kafka_settings settings;
     const char *group_state;
     size_t count = 1;
     bool created;
@@ -145,9 +145,8 @@ static void admin_calls_are_refused_or_mean_nothing(void **state)
     must(io_kafka_delete_records(admin, "out", 0, 1, 1000, &text));
     assert_int_equal(io_kafka_create_topics(admin, &spec, 1, 1000, &created, &text),
                      KA_ERR_UNSUPPORTED);
-    assert_int_equal(
-        io_kafka_topic_config(admin, "out", 1000, &arena, &names, &values, &count, &text),
-        KA_ERR_UNSUPPORTED);
+    assert_int_equal(io_kafka_topic_config(admin, "out", 1000, &arena, &settings, &text),
+                     KA_ERR_UNSUPPORTED);
     struct io_kafka_committed entry = {.topic = "in"};
     assert_int_equal(io_kafka_commit_offsets(admin, "other", &entry, 1, 1000, &text),
                      KA_ERR_UNSUPPORTED);
