@@ -2,7 +2,7 @@
 // kasaga status: who owns each shard, how far it is, and what it counts. All of it is asked of the
 // cluster: committed offsets with their metadata, ends of partitions, members of the groups. It
 // works without a worker and shows the last that was committed.
-#include "cmd/cmd_app.h"
+#include "cmd/cmd_unread.h"
 
 #include "core/meta.h"
 #include "io/clock.h"
@@ -17,13 +17,20 @@ struct shard_status {
     const char *broken; // why it cannot be read
     struct meta meta;
     int64_t offset; // committed; -1 = none
-    int64_t end;
+    struct cmd_unread unread;
+};
+
+// A sum of what is unread; `exact` unless a part of it is not.
+struct lag {
+    int64_t records;
+    bool exact;
 };
 
 struct topic_status {
     const char *topic;
     int32_t partitions;
-    int64_t lag;
+    struct cmd_unread *unread; // of each partition that has an offset
+    size_t unread_count;
     int32_t without; // partitions without an offset
 };
 
@@ -37,7 +44,7 @@ struct status {
     const char *route_state;
     size_t members;
     size_t route_members;
-    int64_t dead; // records of the dlq
+    struct cmd_unread *dead; // of each partition of the dlq
     int64_t now_ms;
 };
 
@@ -50,6 +57,27 @@ static void print(struct buf *buf, const char *format, ...)
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     buf_str(buf, line);
+}
+
+static void begin_count(struct cmd_unread *unread, const char *topic, int32_t partition,
+                        int64_t from, int64_t start, int64_t end)
+{
+    *unread = (struct cmd_unread){
+        .topic = topic, .partition = partition, .from = from > start ? from : start, .end = end};
+}
+
+static void add_count(struct lag *lag, const struct cmd_unread *unread)
+{
+    lag->records += unread->count;
+    lag->exact = lag->exact && unread->exact;
+}
+
+static struct lag sum(const struct cmd_unread *list, size_t count)
+{
+    struct lag lag = {.exact = true};
+    for (size_t i = 0; i < count; i++)
+        add_count(&lag, &list[i]);
+    return lag;
 }
 
 static enum ka_err ask_members(struct status *status, struct err_text *text)
@@ -86,13 +114,14 @@ static enum ka_err ask_shards(struct status *status, struct err_text *text)
     for (int32_t i = 0; err == KA_OK && i < count; i++) {
         struct shard_status *shard = &status->shards[i];
         struct err_text detail = {""};
-        int64_t start;
+        int64_t start, end;
         shard->offset = entries[i].offset;
         if (meta_parse(entries[i].metadata, &shard->meta, &detail) != KA_OK)
             shard->broken = arena_str(arena, slice_str(detail.text));
         shard->known = shard->meta.present;
-        err = io_kafka_watermarks(status->app.admin, inbox, i, CMD_CALL_MS, &start, &shard->end,
-                                  text);
+        err = io_kafka_watermarks(status->app.admin, inbox, i, CMD_CALL_MS, &start, &end, text);
+        if (err == KA_OK)
+            begin_count(&shard->unread, inbox, i, shard->offset, start, end);
     }
     return err;
 }
@@ -117,6 +146,7 @@ static enum ka_err ask_input(struct status *status, const char *topic, struct er
     if (err != KA_OK || input->partitions == 0)
         return err;
     size_t count = (size_t)input->partitions;
+    input->unread = arena_zalloc(arena, count * sizeof *input->unread);
     struct io_kafka_committed *entries = arena_zalloc(arena, count * sizeof *entries);
     for (size_t i = 0; i < count; i++)
         entries[i] = (struct io_kafka_committed){.topic = topic, .partition = (int32_t)i};
@@ -128,7 +158,8 @@ static enum ka_err ask_input(struct status *status, const char *topic, struct er
                                   text);
         input->without += entries[i].offset < 0;
         if (err == KA_OK && entries[i].offset >= 0)
-            input->lag += end - entries[i].offset;
+            begin_count(&input->unread[input->unread_count++], topic, (int32_t)i, entries[i].offset,
+                        start, end);
     }
     return err;
 }
@@ -157,14 +188,35 @@ static enum ka_err ask_dead(struct status *status, struct err_text *text)
             io_kafka_watermarks(status->app.admin, dlq, i, CMD_CALL_MS, &start, &end, text);
         if (err != KA_OK)
             return err;
-        status->dead += end - start;
+        begin_count(&status->dead[i], dlq, i, start, start, end);
     }
     return KA_OK;
 }
 
-static int64_t lag_of(const struct shard_status *shard)
+// Shards, inputs and the dlq by one reader.
+static enum ka_err count_all(struct status *status, struct err_text *text)
 {
-    return shard->offset < 0 ? shard->end : shard->end - shard->offset;
+    size_t shards = (size_t)status->app.config->shards;
+    size_t count = 2 * shards, at = 0;
+    for (size_t i = 0; i < status->input_count; i++)
+        count += status->inputs[i].unread_count;
+    struct cmd_unread **all = arena_alloc(&status->app.arena, count * sizeof *all);
+    for (size_t i = 0; i < shards; i++) {
+        all[at++] = &status->shards[i].unread;
+        all[at++] = &status->dead[i];
+    }
+    for (size_t i = 0; i < status->input_count; i++) {
+        for (size_t j = 0; j < status->inputs[i].unread_count; j++)
+            all[at++] = &status->inputs[i].unread[j];
+    }
+    return cmd_unread_count(&status->app, all, count, text);
+}
+
+// "17", or "~1700" when it is the number of offsets.
+static const char *lag_text(struct lag lag, char text[24])
+{
+    snprintf(text, 24, "%s%" PRId64, lag.exact ? "" : "~", lag.records);
+    return text;
 }
 
 static void put_owner(struct buf *buf, const struct shard_status *shard)
@@ -185,9 +237,10 @@ static void text_shard(struct buf *buf, const struct status *status, int32_t ind
 {
     const struct shard_status *shard = &status->shards[index];
     const struct meta_counts *counts = &shard->meta.counts;
+    char lag[24];
     print(buf, "%5d", index);
     put_owner(buf, shard);
-    print(buf, " %9" PRId64, lag_of(shard));
+    print(buf, " %9s", lag_text(sum(&shard->unread, 1), lag));
     if (shard->broken != NULL) {
         print(buf, "  %s\n", shard->broken);
         return;
@@ -201,13 +254,13 @@ static void text_shard(struct buf *buf, const struct status *status, int32_t ind
     buf_byte(buf, '\n');
 }
 
-static struct meta_counts total_of(const struct status *status, int64_t *lag)
+static struct meta_counts total_of(const struct status *status, struct lag *lag)
 {
     struct meta_counts total = {0};
-    *lag = 0;
+    *lag = (struct lag){.exact = true};
     for (int32_t i = 0; i < status->app.config->shards; i++) {
         const struct meta_counts *counts = &status->shards[i].meta.counts;
-        *lag += lag_of(&status->shards[i]);
+        add_count(lag, &status->shards[i].unread);
         total.live += counts->live;
         total.started += counts->started;
         total.completed += counts->completed;
@@ -220,23 +273,24 @@ static struct meta_counts total_of(const struct status *status, int64_t *lag)
 
 static void put_text(struct buf *buf, const struct status *status)
 {
-    int64_t lag;
+    struct lag lag, dead = sum(status->dead, (size_t)status->app.config->shards);
     struct meta_counts total = total_of(status, &lag);
-    print(buf, "app %s: group %s, %zu lanes; routes %s, %zu lanes; dlq %" PRId64 " records\n",
+    char number[24];
+    print(buf, "app %s: group %s, %zu lanes; routes %s, %zu lanes; dlq %s records\n",
           status->app.config->app, status->state, status->members, status->route_state,
-          status->route_members, status->dead);
+          status->route_members, lag_text(dead, number));
     print(buf, "shard %-18s %9s %9s %10s %10s %11s %6s  last commit\n", "owner", "lag", "live",
           "started", "completed", "compensated", "stuck");
     for (int32_t i = 0; i < status->app.config->shards; i++)
         text_shard(buf, status, i);
     print(buf,
-          "total %-18s %9" PRId64 " %9" PRId64 " %10" PRId64 " %10" PRId64 " %11" PRId64
-          " %6" PRId64 "\n",
-          "", lag, total.live, total.started, total.completed, total.compensated, total.stuck);
+          "total %-18s %9s %9" PRId64 " %10" PRId64 " %10" PRId64 " %11" PRId64 " %6" PRId64 "\n",
+          "", lag_text(lag, number), total.live, total.started, total.completed, total.compensated,
+          total.stuck);
     for (size_t i = 0; i < status->input_count; i++) {
         const struct topic_status *input = &status->inputs[i];
-        print(buf, "input %-32s %4d partitions, lag %" PRId64, input->topic, input->partitions,
-              input->lag);
+        print(buf, "input %-32s %4d partitions, lag %s", input->topic, input->partitions,
+              lag_text(sum(input->unread, input->unread_count), number));
         if (input->partitions == 0)
             buf_str(buf, ": the topic does not exist");
         else if (input->without > 0)
@@ -254,6 +308,13 @@ static void json_counts(struct buf *buf, const struct meta_counts *counts)
           counts->terminated);
 }
 
+// ,"lag":17,"lag_exact":true
+static void json_lag(struct buf *buf, const char *name, struct lag lag)
+{
+    print(buf, ",\"%s\":%" PRId64 ",\"%s_exact\":%s", name, lag.records, name,
+          lag.exact ? "true" : "false");
+}
+
 static void json_shard(struct buf *buf, const struct status *status, int32_t index)
 {
     const struct shard_status *shard = &status->shards[index];
@@ -262,8 +323,8 @@ static void json_shard(struct buf *buf, const struct status *status, int32_t ind
         buf_str(buf, "null");
     else
         buf_json_str(buf, slice_str(shard->member));
-    print(buf, ",\"offset\":%" PRId64 ",\"end\":%" PRId64 ",\"lag\":%" PRId64, shard->offset,
-          shard->end, lag_of(shard));
+    print(buf, ",\"offset\":%" PRId64 ",\"end\":%" PRId64, shard->offset, shard->unread.end);
+    json_lag(buf, "lag", sum(&shard->unread, 1));
     if (shard->broken != NULL) {
         buf_str(buf, ",\"broken\":");
         buf_json_str(buf, slice_str(shard->broken));
@@ -288,13 +349,15 @@ static void json_group(struct buf *buf, const char *name, const char *state, siz
 
 static void put_json(struct buf *buf, const struct status *status)
 {
-    int64_t lag;
+    struct lag lag;
     struct meta_counts total = total_of(status, &lag);
     buf_str(buf, "{\"app\":");
     buf_json_str(buf, slice_str(status->app.config->app));
     json_group(buf, "group", status->state, status->members);
     json_group(buf, "routes", status->route_state, status->route_members);
-    print(buf, ",\"dlq\":%" PRId64 ",\"lag\":%" PRId64 ",", status->dead, lag);
+    json_lag(buf, "dlq", sum(status->dead, (size_t)status->app.config->shards));
+    json_lag(buf, "lag", lag);
+    buf_byte(buf, ',');
     json_counts(buf, &total);
     buf_str(buf, ",\"shards\":[");
     for (int32_t i = 0; i < status->app.config->shards; i++)
@@ -302,9 +365,11 @@ static void put_json(struct buf *buf, const struct status *status)
     buf_str(buf, "],\"inputs\":[");
     for (size_t i = 0; i < status->input_count; i++) {
         buf_str(buf, i == 0 ? "{\"topic\":" : ",{\"topic\":");
-        buf_json_str(buf, slice_str(status->inputs[i].topic));
-        print(buf, ",\"partitions\":%d,\"lag\":%" PRId64 ",\"without_offset\":%d}",
-              status->inputs[i].partitions, status->inputs[i].lag, status->inputs[i].without);
+        const struct topic_status *input = &status->inputs[i];
+        buf_json_str(buf, slice_str(input->topic));
+        print(buf, ",\"partitions\":%d", input->partitions);
+        json_lag(buf, "lag", sum(input->unread, input->unread_count));
+        print(buf, ",\"without_offset\":%d}", input->without);
     }
     buf_str(buf, "]}\n");
 }
@@ -318,6 +383,8 @@ static int run(struct status *status)
         return code;
     status->shards = arena_zalloc(&status->app.arena,
                                   (size_t)status->app.config->shards * sizeof *status->shards);
+    status->dead =
+        arena_zalloc(&status->app.arena, (size_t)status->app.config->shards * sizeof *status->dead);
     enum ka_err err = ask_members(status, &text);
     if (err == KA_OK)
         err = ask_shards(status, &text);
@@ -325,6 +392,8 @@ static int run(struct status *status)
         err = ask_inputs(status, &text);
     if (err == KA_OK)
         err = ask_dead(status, &text);
+    if (err == KA_OK)
+        err = count_all(status, &text);
     if (err != KA_OK)
         return cmd_fail(err, &text);
     status->now_ms = clock_now_ms();
@@ -346,7 +415,7 @@ int cmd_status(int argc, char **argv)
             "Who owns each shard of the app, its lag, and its sagas: live ones, and how the\n"
             "others ended. An owner in brackets was the last one and is no member now.",
     };
-    struct status status = {.dead = 0};
+    struct status status = {.members = 0};
     struct cmd_words words;
     int code;
     if (!cmd_parse(&spec, argc, argv, &status.common, &words, &code))

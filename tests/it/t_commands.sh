@@ -141,6 +141,27 @@ passed "the dlq shows what came in, from where, and why it stays"
 code 0 kasaga status -o json
 equal "shards with an owner" 4 "$(jq '[.shards[] | select(.member != null)] | length' <<<"$out")"
 equal "lag" 0 "$(jq .lag <<<"$out")"
+equal "lag of the input" 0 "$(jq '.inputs[0].lag' <<<"$out")"
+equal "dead letters" 1 "$(jq .dlq <<<"$out")"
+equal "all of it is counted" true "$(jq '.lag_exact and .dlq_exact and all(.shards[]; .lag_exact)' <<<"$out")"
 equal "completed" 2 "$(jq .completed <<<"$out")"
 passed "status counts sagas and names owners"
 end worker || fail "the worker did not end well"
+
+# What a route lane writes ends with a marker behind the last record of each shard it was for.
+start again kasaga worker
+for i in {1..8}; do echo "{\"id\":\"rest-$i\"}"; done |
+    kcat -P -b "$KASAGA_BOOTSTRAP" -t "$app-events" -H ce_specversion=1.0 -H ce_type=good -H ce_id=1 -H ce_source=/test
+at_rest() {
+    kasaga status -o json >"$dir/rest"
+    [ "$(jq '.completed - 2' "$dir/rest")" = 8 ] && [ "$(jq .live "$dir/rest")" = 0 ]
+}
+must_within 20 at_rest
+equal "at rest" "0 true" "$(jq -r '"\(.lag) \(.lag_exact)"' "$dir/rest")"
+[ "$(jq '[.shards[] | select(.end > .offset)] | length' "$dir/rest")" -gt 0 ] || fail "no shard had a marker behind its offset"
+passed "a shard at rest has no lag, whatever takes offsets behind its own"
+end again || fail "the worker did not end well"
+for i in 1 2 3; do code 0 kasaga submit good --id "left-$i"; done
+code 0 kasaga status -o json
+equal "unread" "3 true" "$(jq -r '"\(.lag) \(.lag_exact)"' <<<"$out")"
+passed "lag is the number of records that nobody has read"
