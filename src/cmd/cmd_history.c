@@ -2,6 +2,7 @@
 #include "cmd/cmd_history.h"
 
 #include "core/hash.h"
+#include "core/history_doc.h"
 #include "core/json.h"
 
 #include <stdio.h>
@@ -68,77 +69,6 @@ void cmd_follow_close(struct cmd_follow *follow)
     io_kafka_reader_free(&follow->reader);
 }
 
-static struct slice text_member(struct slice object, const char *name, struct arena *arena)
-{
-    struct slice value = json_member(object, slice_str(name));
-    if (slice_none(value) || json_type(value) != JSON_STRING)
-        return SLICE_LIT("");
-    return json_text(value, arena);
-}
-
-static int64_t number_member(struct slice object, const char *name)
-{
-    struct slice value = json_member(object, slice_str(name));
-    int64_t number;
-    return !slice_none(value) && json_i64(value, &number) ? number : -1;
-}
-
-static bool true_member(struct slice object, const char *name)
-{
-    struct slice value = json_member(object, slice_str(name));
-    return !slice_none(value) && json_type(value) == JSON_TRUE;
-}
-
-static bool digits(const char *at, size_t len, int64_t *number)
-{
-    *number = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (at[i] < '0' || at[i] > '9')
-            return false;
-        *number = *number * 10 + (at[i] - '0');
-    }
-    return true;
-}
-
-// Days since 1970-01-01 of a date of the Gregorian calendar (Howard Hinnant's algorithm).
-static int64_t days_of(int64_t year, int64_t month, int64_t day)
-{
-    year -= month <= 2;
-    int64_t era = year / 400;
-    int64_t of_era = year - era * 400;
-    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
-
-// "2026-11-21T10:20:30.123Z", the form kasaga writes; -1 for anything else.
-static int64_t time_of(struct slice text)
-{
-    static const struct {
-        size_t at, len;
-    } fields[] = {{0, 4}, {5, 2}, {8, 2}, {11, 2}, {14, 2}, {17, 2}, {20, 3}};
-    int64_t value[7];
-    if (text.len != 24)
-        return -1;
-    for (size_t i = 0; i < 7; i++) {
-        if (!digits(text.ptr + fields[i].at, fields[i].len, &value[i]))
-            return -1;
-    }
-    int64_t seconds =
-        ((days_of(value[0], value[1], value[2]) * 24 + value[3]) * 60 + value[4]) * 60;
-    return (seconds + value[5]) * 1000 + value[6];
-}
-
-static int64_t incarnation_of(struct slice sagaid)
-{
-    int64_t number;
-    for (size_t at = sagaid.len; at > 0; at--) {
-        if (sagaid.ptr[at - 1] == '@')
-            return at < sagaid.len && digits(sagaid.ptr + at, sagaid.len - at, &number) ? number
-                                                                                        : -1;
-    }
-    return -1;
-}
-
 static enum saga_end end_of(struct slice type)
 {
     static const char *const types[] = {"", "saga.completed", "saga.compensated", "saga.stuck",
@@ -152,33 +82,28 @@ static enum saga_end end_of(struct slice type)
 
 bool history_line_parse(struct slice doc, struct arena *arena, struct history_line *line)
 {
-    const struct slice prefix = SLICE_LIT("kasaga.");
-    struct err_text text;
-    if (slice_none(doc) || json_validate(doc, &text) != KA_OK)
-        return false;
-    struct slice type = text_member(doc, "type", arena);
-    struct slice data = json_member(doc, SLICE_LIT("data"));
-    if (!slice_starts(type, prefix) || slice_none(data))
+    struct history_doc parsed;
+    if (history_doc_parse(doc, arena, &parsed, NULL) != KA_OK)
         return false;
     *line = (struct history_line){
         .doc = doc,
-        .type = {type.ptr + prefix.len, type.len - prefix.len},
-        .incarnation = incarnation_of(text_member(doc, "sagaid", arena)),
-        .sequence = number_member(doc, "sequence"),
-        .time_ms = time_of(text_member(doc, "time", arena)),
-        .due_ms = time_of(text_member(data, "due", arena)),
-        .index = number_member(data, "index"),
-        .attempt = number_member(doc, "attempt"),
-        .step = text_member(doc, "step", arena),
-        .action = text_member(data, "action", arena),
-        .code = text_member(data, "code", arena),
-        .message = text_member(data, "message", arena),
-        .cause = text_member(doc, "cause", arena),
-        .actor = text_member(data, "actor", arena),
-        .reason = text_member(data, "reason", arena),
-        .data = data,
-        .compensation = true_member(data, "compensation"),
-        .maybe_done = true_member(data, "maybe_done"),
+        .type = parsed.type,
+        .incarnation = parsed.incarnation,
+        .sequence = parsed.sequence,
+        .time_ms = parsed.time_ms,
+        .due_ms = parsed.due_ms,
+        .index = parsed.index,
+        .attempt = parsed.attempt,
+        .step = parsed.step,
+        .action = parsed.action,
+        .code = parsed.code,
+        .message = parsed.message,
+        .cause = parsed.cause,
+        .actor = parsed.actor,
+        .reason = parsed.reason,
+        .data = parsed.data,
+        .compensation = parsed.compensation,
+        .maybe_done = parsed.maybe_done,
     };
     line->end = end_of(line->type);
     return true;
@@ -200,8 +125,8 @@ static bool is_watched(const struct cmd_follow *follow, const struct record *rec
     struct slice topic = header_of(record, "__connect.errors.topic");
     int64_t number;
     return follow->command >= 0 && slice_eq(record->key, slice_str(follow->key)) && topic.len > 6 &&
-           memcmp(topic.ptr + topic.len - 6, ".inbox", 6) == 0 &&
-           digits(offset.ptr, offset.len, &number) && number == follow->command;
+           memcmp(topic.ptr + topic.len - 6, ".inbox", 6) == 0 && offset.len > 0 &&
+           json_i64(offset, &number) && number == follow->command;
 }
 
 static enum follow_kind on_record(const struct cmd_follow *follow, const struct record *record,

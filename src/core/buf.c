@@ -95,6 +95,31 @@ static size_t utf8_length(const unsigned char *s, size_t left)
     return len;
 }
 
+// The first byte at or behind `at` that is not UTF-8; s.len if there is none.
+static size_t utf8_end(struct slice s, size_t at)
+{
+    const unsigned char *bytes = (const unsigned char *)s.ptr;
+    while (at < s.len) {
+        size_t len = bytes[at] < 0x80 ? 1 : utf8_length(bytes + at, s.len - at);
+        if (len == 0)
+            break;
+        at += len;
+    }
+    return at;
+}
+
+struct slice buf_utf8(struct slice text, struct arena *arena)
+{
+    size_t at = utf8_end(text, 0);
+    if (at == text.len)
+        return text;
+    char *copy = arena_alloc(arena, text.len);
+    memcpy(copy, text.ptr, text.len);
+    for (; at < text.len; at = utf8_end(text, at + 1))
+        copy[at] = '?';
+    return slice_of(copy, text.len);
+}
+
 static void put_escaped(struct buf *buf, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";

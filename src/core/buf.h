@@ -37,6 +37,8 @@ void buf_i64(struct buf *buf, int64_t value); // decimal
 
 // A JSON string with its quotes. Invalid UTF-8 becomes U+FFFD, controls are escaped.
 void buf_json_str(struct buf *buf, struct slice s);
+// The text if it is UTF-8; else a copy in the arena, as long, with '?' for each byte that is not.
+struct slice buf_utf8(struct slice text, struct arena *arena);
 // "2026-11-21T10:20:30.123Z" with quotes; unix milliseconds, UTC (RFC 3339).
 void buf_json_time(struct buf *buf, int64_t unix_ms);
 // The same without quotes.

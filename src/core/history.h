@@ -9,7 +9,7 @@
 
 struct history_context {
     struct slice source; // "/kasaga/<region>/<app>"
-    struct slice cause;  // "topic/partition/offset", "timer", "result" or "operator"
+    struct slice cause;  // "topic/partition/offset", "timer", "result" or "takeover"
     const char *node;    // executed_by; region and node name of the worker
 };
 

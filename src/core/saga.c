@@ -174,12 +174,12 @@ enum ka_err saga_new(const struct saga_def *def, struct slice key, int64_t incar
         .incarnation = incarnation,
         .state = SAGA_RUNNING,
         .data = data,
-        .source = command->source,
-        .type = command->type,
-        .event_id = command->id,
-        .tenant = command->tenant,
-        .dataclass = command->dataclass,
-        .traceparent = command->traceparent,
+        .source = buf_utf8(command->source, arena),
+        .type = buf_utf8(command->type, arena),
+        .event_id = buf_utf8(command->id, arena),
+        .tenant = buf_utf8(command->tenant, arena),
+        .dataclass = buf_utf8(command->dataclass, arena),
+        .traceparent = buf_utf8(command->traceparent, arena),
         .steps = arena_zalloc(arena, def->step_count * sizeof *fresh->steps),
     };
     if (!saga_has_room(fresh, 0))
@@ -218,7 +218,12 @@ struct slice saga_cut(struct slice text, size_t max)
     return slice_of(text.ptr, max);
 }
 
-struct why saga_why(const struct action_result *result)
+struct slice saga_text(const struct turn *turn, struct slice text, size_t max)
+{
+    return buf_utf8(saga_cut(text, max), turn->effects->arena);
+}
+
+struct why saga_why(const struct turn *turn, const struct action_result *result)
 {
     static const struct slice codes[] = {
         [OUTCOME_OK] = {"ok", 2},
@@ -229,8 +234,8 @@ struct why saga_why(const struct action_result *result)
     struct why why = {.code = result->code, .message = result->message};
     if (why.code.len == 0)
         why.code = codes[result->outcome];
-    why.code = saga_cut(why.code, SAGA_CODE_MAX);
-    why.message = saga_cut(why.message, SAGA_MESSAGE_MAX);
+    why.code = saga_text(turn, why.code, SAGA_CODE_MAX);
+    why.message = saga_text(turn, why.message, SAGA_MESSAGE_MAX);
     return why;
 }
 
@@ -252,7 +257,7 @@ static void note_late(struct turn *turn, const struct saga_event *event)
         st->result = data;
     if (age == 0)
         st->forward_end_ms = 0;
-    struct why why = saga_why(&event->result);
+    struct why why = saga_why(turn, &event->result);
     struct attempt late = {event->step, event->attempt, false};
     saga_emit_step(turn, TRANSITION_STEP_LATE, &late, &why)->data = ok ? data : SLICE_NONE;
     if (age == 0)

@@ -13,11 +13,12 @@ static enum ka_err refuse(const struct turn *turn, const struct command *command
                    saga_state_name(turn->saga->state), because);
 }
 
-static struct why operator_why(const struct command *command, struct slice code)
+static struct why operator_why(const struct turn *turn, const struct command *command,
+                               struct slice code)
 {
     return (struct why){.code = code,
-                        .actor = saga_cut(command->actor, SAGA_CODE_MAX),
-                        .reason = saga_cut(command->reason, SAGA_MESSAGE_MAX)};
+                        .actor = saga_text(turn, command->actor, SAGA_CODE_MAX),
+                        .reason = saga_text(turn, command->reason, SAGA_MESSAGE_MAX)};
 }
 
 static enum ka_err pause(struct turn *turn, const struct command *command, struct err_text *text)
@@ -25,7 +26,7 @@ static enum ka_err pause(struct turn *turn, const struct command *command, struc
     enum saga_state state = turn->saga->state;
     if (state != SAGA_RUNNING && state != SAGA_COMPENSATING)
         return refuse(turn, command, "only what goes on by itself can be paused", text);
-    struct why why = operator_why(command, SLICE_LIT("pause"));
+    struct why why = operator_why(turn, command, SLICE_LIT("pause"));
     saga_move(turn, SAGA_PAUSED);
     (void)saga_emit(turn, TRANSITION_SAGA_PAUSED, &why);
     return KA_OK;
@@ -39,7 +40,7 @@ static enum ka_err resume(struct turn *turn, const struct command *command, stru
         return refuse(turn, command, "it is not paused", text);
     if (saga->deadline_ms > 0 && turn->now_ms > saga->paused_ms)
         saga->deadline_ms = saga_time_add(saga->deadline_ms, turn->now_ms - saga->paused_ms);
-    struct why why = operator_why(command, SLICE_LIT("resume"));
+    struct why why = operator_why(turn, command, SLICE_LIT("resume"));
     saga_move(turn, saga->paused_from);
     (void)saga_emit(turn, TRANSITION_SAGA_RESUMED, &why);
     saga_advance(turn);
@@ -53,7 +54,7 @@ static enum ka_err cancel(struct turn *turn, const struct command *command, stru
         return refuse(turn, command, "there is nothing left to cancel", text);
     if (saga_past_pivot(saga))
         return refuse(turn, command, "its pivot is completed, there is no way back", text);
-    struct why why = operator_why(command, SLICE_LIT("cancelled"));
+    struct why why = operator_why(turn, command, SLICE_LIT("cancelled"));
     why.message = why.reason;
     saga_give_up(turn, &why);
     saga_advance(turn);
@@ -85,7 +86,7 @@ static enum ka_err retry(struct turn *turn, const struct command *command, struc
         return refuse(turn, command, "only what is stuck can be tried again", text);
     struct saga_step_state *st = &saga->steps[saga->current];
     int64_t at_once = turn->now_ms > 0 ? turn->now_ms : 1; // 0 says "none"
-    struct why why = operator_why(command, SLICE_LIT("retry"));
+    struct why why = operator_why(turn, command, SLICE_LIT("retry"));
     leave_stuck(turn, &why);
     if (st->state == STEP_UNDO_WAITING) {
         st->forgiven = st->undo_attempts;
@@ -144,7 +145,7 @@ static enum ka_err skip(struct turn *turn, const struct command *command, struct
     struct saga *saga = turn->saga;
     if (!may_skip(saga))
         return refuse(turn, command, "there is a way back: cancel it instead", text);
-    struct why why = operator_why(command, SLICE_LIT("skip"));
+    struct why why = operator_why(turn, command, SLICE_LIT("skip"));
     enum saga_state course = saga_course(saga);
     if (saga->state == SAGA_STUCK)
         leave_stuck(turn, &why);
@@ -161,7 +162,7 @@ static enum ka_err terminate(struct turn *turn, const struct command *command,
 {
     if (saga_finished(turn->saga))
         return refuse(turn, command, "it has ended", text);
-    struct why why = operator_why(command, SLICE_LIT("terminated"));
+    struct why why = operator_why(turn, command, SLICE_LIT("terminated"));
     why.message = why.reason;
     saga_set_failure(turn->saga, &why);
     saga_move(turn, SAGA_TERMINATED);

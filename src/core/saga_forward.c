@@ -12,6 +12,7 @@
 static struct why invalid_input(struct turn *turn, const struct err_text *text)
 {
     struct slice message = arena_copy(turn->effects->arena, slice_str(text->text));
+    message = saga_text(turn, message, SAGA_MESSAGE_MAX);
     return (struct why){.code = SLICE_LIT("invalid_input"), .message = message};
 }
 
@@ -141,7 +142,7 @@ static void end_unusable(struct turn *turn, int32_t step, struct slice data, str
 void saga_end_forward(struct turn *turn, int32_t step, const struct action_result *result)
 {
     const struct action_def *action = turn->saga->def->steps[step].action;
-    struct why why = saga_why(result);
+    struct why why = saga_why(turn, result);
     struct slice data = SLICE_NONE;
     if (result->outcome != OUTCOME_OK) {
         struct action_result bad = *result;

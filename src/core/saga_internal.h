@@ -61,8 +61,10 @@ bool saga_past_pivot(const struct saga *saga);
 bool saga_must_undo(const struct saga *saga, int32_t step);
 // Starts everything that may start now, until something has to be waited for.
 void saga_advance(struct turn *turn);
+// At most `max` bytes of the text, as UTF-8: what a state holds must be what the history can say.
+struct slice saga_text(const struct turn *turn, struct slice text, size_t max);
 // Keeps the state small: texts of participants are cut.
-struct why saga_why(const struct action_result *result);
+struct why saga_why(const struct turn *turn, const struct action_result *result);
 // The data of an OK result, "{}" when it said nothing; false if it is not a JSON object.
 bool saga_result_object(const struct action_result *result, struct slice *object);
 // Remembers why it compensates, is stuck or was terminated.

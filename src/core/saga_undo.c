@@ -52,7 +52,8 @@ bool saga_undo_input(struct turn *turn, int32_t step, struct slice *input, struc
     if (err == KA_OK)
         return true;
     why->code = SLICE_LIT("invalid_input");
-    why->message = arena_copy(turn->effects->arena, slice_str(text.text));
+    struct slice message = arena_copy(turn->effects->arena, slice_str(text.text));
+    why->message = saga_text(turn, message, SAGA_MESSAGE_MAX);
     return false;
 }
 
@@ -113,7 +114,7 @@ void saga_end_undo(struct turn *turn, int32_t step, const struct action_result *
         end_well(turn, step, result);
         return;
     }
-    struct why why = saga_why(result);
+    struct why why = saga_why(turn, result);
     struct attempt attempt = {step, st->undo_attempts, true};
     int32_t failed = st->undo_attempts - st->forgiven;
     if (!saga_may_retry(retry, failed)) {

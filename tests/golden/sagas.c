@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stories of tests/golden/*.txt: a definition, events (lines with ">"), and under each event
 // what came of it. A story passes when telling it again gives the same text, byte for byte.
-// UPDATE_GOLDEN=1 writes the text instead; read the difference before committing it.
+// UPDATE_GOLDEN=1 writes the text instead; read the difference before committing it. Then the saga
+// is run again from its history alone, and must end in the same bytes.
+#include "core/replay.h"
+
 #include "story.h"
 
 #include <dirent.h>
@@ -55,6 +58,41 @@ static void tell(struct story *story, const char *line, struct buf *told)
     }
 }
 
+static void take_document(struct replay *replay, struct slice line)
+{
+    struct history_doc doc;
+    struct err_text text = {""};
+    if (history_doc_parse(line, replay->arena, &doc, &text) != KA_OK ||
+        replay_take(replay, &doc, &text) != KA_OK)
+        fail_msg("replay: %s", text.text);
+    assert_ptr_equal(replay_difference(replay->saga, replay->saga, replay->arena), NULL);
+}
+
+// The bytes that the story left, from what it wrote into the history.
+static void replay(const struct story *story)
+{
+    struct arena arena = {0};
+    struct buf scratch = {0}, stored = {0};
+    struct replay replay;
+    replay_init(&replay, story->def, SLICE_LIT("order/4711"), NULL, &arena, &scratch);
+    const char *at = story->history.ptr;
+    const char *end = at + story->history.len;
+    while (at < end) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        take_document(&replay, slice_of(at, (size_t)(newline - at)));
+        at = newline + 1;
+    }
+    assert_true(replay_rests(&replay));
+    saga_encode(replay.saga, &stored);
+    const char *difference = replay_difference(replay.saga, story->saga, &arena);
+    if (difference != NULL)
+        fail_msg("replay: %s differs", difference);
+    assert_true(slice_eq(buf_slice(&stored), buf_slice(&story->stored)));
+    buf_fini(&stored);
+    buf_fini(&scratch);
+    arena_fini(&arena);
+}
+
 static void tell_again(const char *expected, struct buf *told)
 {
     struct story story;
@@ -68,6 +106,8 @@ static void tell_again(const char *expected, struct buf *told)
         tell(&story, line, told);
         expected += len + (expected[len] == '\n');
     }
+    if (story.saga != NULL)
+        replay(&story);
     story_fini(&story);
 }
 

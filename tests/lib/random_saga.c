@@ -145,13 +145,18 @@ static void aim(struct random_saga *random, struct saga_event *event, int32_t st
     event->attempt = event->compensation ? st->undo_attempts : st->attempts;
 }
 
-static void draw_result(struct random_saga *random, struct saga_event *event)
+struct action_result random_saga_result(struct random_saga *random)
 {
     static const enum outcome outcomes[] = {OUTCOME_OK,   OUTCOME_OK,    OUTCOME_OK,
                                             OUTCOME_OK,   OUTCOME_OK,    OUTCOME_OK,
                                             OUTCOME_FAIL, OUTCOME_RETRY, OUTCOME_UNKNOWN};
+    return result_of(random, outcomes[random_draw(random, 9)]);
+}
+
+static void draw_result(struct random_saga *random, struct saga_event *event)
+{
     event->type = SAGA_EVENT_RESULT;
-    event->result = result_of(random, outcomes[random_draw(random, 9)]);
+    event->result = random_saga_result(random);
     int32_t current = random->saga->current;
     if (current >= 0 && current < (int32_t)random->def->step_count && chance(random, 80)) {
         aim(random, event, current);

@@ -27,6 +27,8 @@ void random_saga_fini(struct random_saga *random);
 
 uint64_t random_draw(struct random_saga *random, uint64_t below);
 
+// What an attempt might answer.
+struct action_result random_saga_result(struct random_saga *random);
 // The next event that might arrive.
 struct saga_event random_saga_event(struct random_saga *random);
 // The next event that brings the saga nearer to its end, with luck for everybody.

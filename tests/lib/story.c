@@ -338,10 +338,25 @@ static void say_state(struct story *story)
     say(story, "\n");
 }
 
-static void say_effects(struct story *story)
+static struct slice cause_of(enum saga_event_type type)
 {
-    struct history_context context = {SLICE_LIT("/kasaga/test/shop"), SLICE_LIT("shop.inbox/3/17"),
-                                      "test/n1"};
+    switch (type) {
+    case SAGA_EVENT_RESULT:
+        return SLICE_LIT("result");
+    case SAGA_EVENT_TIMER:
+        return SLICE_LIT("timer");
+    case SAGA_EVENT_TAKEOVER:
+        return SLICE_LIT("takeover");
+    case SAGA_EVENT_START:
+    case SAGA_EVENT_COMMAND:
+        break;
+    }
+    return SLICE_LIT("shop.inbox/3/17");
+}
+
+static void say_effects(struct story *story, enum saga_event_type type)
+{
+    struct history_context context = {SLICE_LIT("/kasaga/test/shop"), cause_of(type), "test/n1"};
     for (size_t i = 0; i < story->effects.transition_count; i++) {
         say_transition(story, &story->effects.transitions[i]);
         history_format(story->saga, &story->effects.transitions[i], &context, &story->history);
@@ -384,7 +399,7 @@ static void step(struct story *story, const struct saga_event *event)
     story->effects = (struct saga_effects){.arena = &story->batch, .scratch = &story->scratch};
     story->text.text[0] = '\0';
     story->err = saga_step(story->saga, event, &story->effects, &story->text);
-    say_effects(story);
+    say_effects(story, event->type);
     store(story);
 }
 
