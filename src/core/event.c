@@ -2,6 +2,7 @@
 #include "core/event.h"
 
 #include "core/json.h"
+#include "core/trace.h"
 
 enum { ATTRIBUTE_MAX = 1024 };
 
@@ -135,7 +136,8 @@ enum ka_err event_parse(const struct record *record, struct slice default_type, 
         err = parse_binary(record, event, text);
     else
         err = parse_plain(record, default_type, arena, event, text);
-    if (err == KA_OK && event->traceparent.len > ATTRIBUTE_MAX)
-        event->traceparent = SLICE_NONE;
+    if (err == KA_OK &&
+        (event->traceparent.len > ATTRIBUTE_MAX || !trace_parent_ok(event->traceparent)))
+        event->traceparent = SLICE_NONE; // a broken trace is no reason to refuse an event
     return err;
 }

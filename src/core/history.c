@@ -158,7 +158,11 @@ static void put_extensions(struct doc *doc, const struct saga *saga, const struc
     }
     MEMBER(doc, "tenant", saga->tenant);
     MEMBER(doc, "dataclass", saga->dataclass);
-    MEMBER(doc, "traceparent", saga->traceparent);
+    char span[TRACE_PARENT_LEN];
+    bool attempt = t->step >= 0 && t->attempt > 0;
+    MEMBER(doc, "traceparent",
+           attempt ? saga_traceparent(saga, t->step, t->attempt, t->compensation, span)
+                   : saga->traceparent);
     MEMBER(doc, "cause", context->cause);
     MEMBER(doc, "executedby", slice_str(context->node));
 }

@@ -10,6 +10,7 @@
 #include "core/arena.h"
 #include "core/command.h"
 #include "core/def.h"
+#include "core/trace.h"
 
 enum saga_state {
     SAGA_RUNNING,
@@ -182,6 +183,11 @@ int32_t saga_in_flight(const struct saga *saga);
 // At most `max` bytes of the text, whole characters of UTF-8.
 struct slice saga_cut(struct slice text, size_t max);
 enum { SAGA_CODE_MAX = 128, SAGA_MESSAGE_MAX = 1024 };
+
+// The trace context of one attempt: a span of its own below that of the start event, the same for
+// every dispatch of this attempt. Absent if the event had none; may point into `room`.
+struct slice saga_traceparent(const struct saga *saga, int32_t step, int32_t attempt,
+                              bool compensation, char room[TRACE_PARENT_LEN]);
 
 const char *saga_state_name(enum saga_state state);
 const char *step_state_name(enum step_state state);

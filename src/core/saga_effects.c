@@ -110,6 +110,16 @@ static struct slice idempotency_key(struct turn *turn, int32_t step, bool compen
     return saga_take(turn, from);
 }
 
+struct slice saga_traceparent(const struct saga *saga, int32_t step, int32_t attempt,
+                              bool compensation, char room[TRACE_PARENT_LEN])
+{
+    if (saga->traceparent.len == 0)
+        return SLICE_NONE;
+    uint64_t number = (uint64_t)(uint32_t)step << 32 | (uint32_t)attempt;
+    uint64_t seed = hash_bytes(saga->key, (uint64_t)saga->incarnation);
+    return trace_child(saga->traceparent, hash_mix(seed ^ number << 1 ^ compensation), room);
+}
+
 void saga_invoke(struct turn *turn, const struct attempt *attempt, struct slice input)
 {
     struct saga_effects *effects = turn->effects;
@@ -118,6 +128,8 @@ void saga_invoke(struct turn *turn, const struct attempt *attempt, struct slice 
     effects->invocations = grow(effects->arena, effects->invocations, effects->invocation_count,
                                 &effects->invocation_cap, sizeof *effects->invocations);
     struct slice key = idempotency_key(turn, attempt->step, undo);
+    char span[TRACE_PARENT_LEN];
+    struct slice trace = saga_traceparent(turn->saga, attempt->step, attempt->number, undo, span);
     effects->invocations[effects->invocation_count++] = (struct invocation){
         .action = undo ? step->compensate : step->action,
         .key = turn->saga->key,
@@ -131,7 +143,7 @@ void saga_invoke(struct turn *turn, const struct attempt *attempt, struct slice 
         .forward_key =
             undo && KA_RULE(RULE_CLOSED_KEYS) ? slice_of(key.ptr, key.len - 5) : SLICE_NONE,
         .tenant = turn->saga->tenant,
-        .traceparent = turn->saga->traceparent,
+        .traceparent = trace.len == 0 ? SLICE_NONE : arena_copy(effects->arena, trace),
         .timeout_ms = undo ? step->compensate_timeout_ms : step->timeout_ms,
     };
 }

@@ -272,13 +272,14 @@ static void end(struct worker *worker, struct job *job, const struct action_resu
         job_free(job);
         return;
     }
+    struct invoker_result *result = job_result(job, true);
+    runner_count_end(job->runner, outcome->outcome, result->duration_us);
     if (job->dropped || invoker->closed) {
         invoker->stats.dropped++;
         job_free(job);
         return;
     }
     invoker->stats.ended[outcome->outcome]++;
-    struct invoker_result *result = job_result(job, true);
     result->result = *outcome;
     deliver(invoker, &worker->calling, client, result);
 }
@@ -293,6 +294,7 @@ static void run(struct worker *worker, struct job *job)
         .deadline_ms = job->deadline_ms,
         .stop = &invoker->stop,
         .stop_fd = invoker->stop_fd,
+        .counts_itself = true,
     };
     pthread_mutex_unlock(&invoker->lock);
     runner_run(job->runner, &job->invocation, &place, &job->result.memory, &outcome);
@@ -386,6 +388,7 @@ static void give_up(struct invoker *invoker, struct worker *worker)
     const struct runner *runner = job->runner;
     bool dropped = job->dropped;
     struct invoker_result *result = job_timeout_result(job);
+    runner_count_end(job->runner, OUTCOME_UNKNOWN, result->duration_us);
     job->given_up = true;
     worker->lost = true;
     invoker->live--;

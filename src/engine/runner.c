@@ -180,14 +180,28 @@ static void add(_Atomic uint64_t *counter, uint64_t value)
     atomic_fetch_add_explicit(counter, value, memory_order_relaxed);
 }
 
-static void count_end(struct counters *counters, enum outcome outcome, int64_t took_us)
+void runner_count_end(struct runner *runner, enum outcome outcome, int64_t took_us)
 {
+    struct counters *counters = &runner->counters;
     size_t bucket = 0;
     while (took_us > bucket_us[bucket])
         bucket++;
     add(&counters->ended[outcome], 1);
     add(&counters->duration_us, (uint64_t)took_us);
     add(&counters->buckets[bucket], 1);
+}
+
+int64_t runner_percentile_us(const struct runner_stats *stats, int percent)
+{
+    uint64_t all = 0, below = 0;
+    for (size_t i = 0; i < RUNNER_BUCKETS; i++)
+        all += stats->buckets[i];
+    for (size_t i = 0; all > 0 && i < RUNNER_BUCKETS; i++) {
+        below += stats->buckets[i];
+        if (below * 100 >= all * (uint64_t)percent)
+            return bucket_us[i];
+    }
+    return 0;
 }
 
 void runner_read_stats(const struct runner *runner, struct runner_stats *stats)
@@ -222,7 +236,8 @@ void runner_run(struct runner *runner, const struct invocation *invocation,
     }
     result->code = cut(result->code, RUNNER_CODE_MAX);
     result->message = cut(result->message, RUNNER_MESSAGE_MAX);
-    count_end(&runner->counters, result->outcome, now_us() - began_us);
+    if (!here.counts_itself)
+        runner_count_end(runner, result->outcome, now_us() - began_us);
     KA_ASSERT(result->outcome == OUTCOME_OK ? result->data.len >= 2 : result->code.len > 0);
     KA_ASSERT(result->outcome != OUTCOME_UNKNOWN || result->maybe_done);
 }

@@ -41,11 +41,12 @@ struct runner_place {
     int64_t deadline_ms;     // CLOCK_MONOTONIC; 0 = the invocation's timeout from now
     const atomic_bool *stop; // true = the worker stops: long plugin calls are told; may be NULL
     int stop_fd;             // the same for programs: readable = end it; 0 or -1 = none
+    bool counts_itself;      // the caller says how it ended, with runner_count_end
 };
 
 struct runner_stats {
     uint64_t started;
-    uint64_t ended[4]; // by enum outcome
+    uint64_t ended[4]; // by enum outcome; the rest of `started` is under way
     uint64_t duration_us;
     uint64_t buckets[RUNNER_BUCKETS]; // not cumulative; see runner_bucket_us
 };
@@ -75,9 +76,15 @@ void runner_run(struct runner *runner, const struct invocation *invocation,
                 const struct runner_place *place, struct arena *arena,
                 struct action_result *result);
 
+// Counts the end of a call, as the saga will hear of it: for callers that may give one up. Once per
+// runner_run with counts_itself. Any thread.
+void runner_count_end(struct runner *runner, enum outcome outcome, int64_t took_us);
+
 // Counts of this runner since it was made; each is exact, together they are a moment apart.
 void runner_read_stats(const struct runner *runner, struct runner_stats *stats);
 // Upper bound of a bucket in microseconds (100 us, 1 ms, … 30 s); INT64_MAX for the last.
 int64_t runner_bucket_us(size_t bucket);
+// The upper bound of the bucket below which `percent` of the calls have ended; 0 when none has.
+int64_t runner_percentile_us(const struct runner_stats *stats, int percent);
 
 #endif

@@ -421,7 +421,8 @@ static enum ka_err stop_all(struct worker *worker)
 
 struct sums {
     struct lane_stats stats;
-    int32_t active;
+    int32_t shards; // that are at work
+    int32_t inputs; // partitions of user topics that are
     int32_t restoring;
     int32_t parked;
     int64_t bytes;
@@ -439,7 +440,10 @@ static struct sums sum_lanes(struct worker *worker)
         sums.stats.aborts += picture.stats.aborts;
         sums.stats.unclear += picture.stats.unclear;
         sums.stats.poison += picture.stats.poison;
-        sums.active += picture.active;
+        if (worker->lanes[i].shards != NULL)
+            sums.shards += picture.active;
+        else
+            sums.inputs += picture.active;
         sums.restoring += picture.restoring;
         sums.parked += picture.parked;
         sums.bytes += picture.state_bytes;
@@ -466,7 +470,9 @@ static void announce(struct worker *worker, const struct sums *sums)
     struct buf counts = {0};
     struct err_text text = {{0}};
     buf_str(&counts, "\"shards\":");
-    buf_i64(&counts, sums->active);
+    buf_i64(&counts, sums->shards);
+    buf_str(&counts, ",\"inputs\":");
+    buf_i64(&counts, sums->inputs);
     buf_str(&counts, ",\"restoring\":");
     buf_i64(&counts, sums->restoring);
     buf_str(&counts, ",\"parked\":");
@@ -480,24 +486,50 @@ static void announce(struct worker *worker, const struct sums *sums)
     buf_fini(&counts);
 }
 
-// Telemetry of every action that has run: attempts by outcome and their mean time.
-static void log_actions(struct worker *worker)
+// "250000", or "over" for what is beyond the last bound.
+static const char *bound_text(int64_t bound_us, char text[24])
+{
+    if (bound_us == INT64_MAX)
+        snprintf(text, 24, "over");
+    else
+        snprintf(text, 24, "%lld", (long long)bound_us);
+    return text;
+}
+
+// Every action that has run: attempts by outcome, and bounds of how long they took.
+static void log_actions(const struct worker *worker)
 {
     for (size_t i = 0; i < worker->config->action_count; i++) {
         const struct action_def *action = &worker->config->actions[i].def;
         struct runner_stats stats;
+        char median[24], most[24];
         runner_read_stats(action->runner, &stats);
         if (stats.started == 0)
             continue;
         log_info("action", "stats",
-                 "action=%s started=%llu ok=%llu fail=%llu retry=%llu unknown=%llu mean_us=%llu",
+                 "action=%s started=%llu ok=%llu fail=%llu retry=%llu unknown=%llu mean_us=%llu "
+                 "p50_us=%s p99_us=%s",
                  action->name, (unsigned long long)stats.started,
                  (unsigned long long)stats.ended[OUTCOME_OK],
                  (unsigned long long)stats.ended[OUTCOME_FAIL],
                  (unsigned long long)stats.ended[OUTCOME_RETRY],
                  (unsigned long long)stats.ended[OUTCOME_UNKNOWN],
-                 (unsigned long long)(stats.duration_us / stats.started));
+                 (unsigned long long)(stats.duration_us / stats.started),
+                 bound_text(runner_percentile_us(&stats, 50), median),
+                 bound_text(runner_percentile_us(&stats, 99), most));
     }
+}
+
+static void log_stats(const struct worker *worker, const struct sums *sums)
+{
+    const struct lane_stats *stats = &sums->stats;
+    log_info("worker", "stats",
+             "transactions=%lld records=%lld outputs=%lld aborts=%lld unclear=%lld poison=%lld "
+             "shards=%d inputs=%d restoring=%d parked=%d state_bytes=%lld",
+             (long long)stats->transactions, (long long)stats->records, (long long)stats->outputs,
+             (long long)stats->aborts, (long long)stats->unclear, (long long)stats->poison,
+             sums->shards, sums->inputs, sums->restoring, sums->parked, (long long)sums->bytes);
+    log_actions(worker);
 }
 
 static enum ka_err lanes_fail(struct worker *worker, struct err_text *text)
@@ -542,10 +574,11 @@ static enum ka_err watch_over(struct worker *worker, const atomic_bool *stop, st
     int64_t looked_ms = clock_mono_ms();
     struct namesake shards = {0};
     struct namesake routes = {0};
+    struct sums sums = {0};
     enum ka_err err = KA_OK;
     while (err == KA_OK && !atomic_load(stop)) {
         clock_sleep_ms(TURN_MS);
-        struct sums sums = sum_lanes(worker);
+        sums = sum_lanes(worker);
         int64_t now_ms = clock_mono_ms();
         keep_memory(worker, &sums);
         if (every(&announced_ms, now_ms, ANNOUNCE_MS))
@@ -553,13 +586,7 @@ static enum ka_err watch_over(struct worker *worker, const atomic_bool *stop, st
         if (every(&trimmed_ms, now_ms, TRIM_MS))
             trimmer_run(worker->trimmer);
         if (every(&stats_ms, now_ms, STATS_MS))
-            log_info("worker", "stats",
-                     "transactions=%lld records=%lld outputs=%lld aborts=%lld unclear=%lld "
-                     "poison=%lld shards=%d restoring=%d parked=%d state_bytes=%lld",
-                     (long long)sums.stats.transactions, (long long)sums.stats.records,
-                     (long long)sums.stats.outputs, (long long)sums.stats.aborts,
-                     (long long)sums.stats.unclear, (long long)sums.stats.poison, sums.active,
-                     sums.restoring, sums.parked, (long long)sums.bytes);
+            log_stats(worker, &sums);
         err = lanes_fail(worker, text);
         if (err != KA_OK || !every(&looked_ms, now_ms, NAMESAKE_MS))
             continue;
@@ -567,7 +594,7 @@ static enum ka_err watch_over(struct worker *worker, const atomic_bool *stop, st
         if (err == KA_OK && worker->input_count > 0)
             err = look_for_namesake(worker, worker->route_group, &routes, text);
     }
-    log_actions(worker);
+    log_stats(worker, &sums);
     return err;
 }
 

@@ -108,6 +108,39 @@ static void a_step_is_written_member_by_member(void **state)
     tear_down(&f);
 }
 
+// The value of the traceparent member of a written record.
+static const char *trace_of(struct fixture *f, struct transition t)
+{
+    static char value[64];
+    const char *at = strstr(written(f, t), "\"traceparent\":\"");
+    assert_non_null(at);
+    snprintf(value, sizeof value, "%.55s", at + 15);
+    return value;
+}
+
+static void each_attempt_is_a_span_of_its_own(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char first[64], room[TRACE_PARENT_LEN];
+    set_up(&f);
+    f.saga.traceparent = SLICE_LIT("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    struct transition t = {.type = TRANSITION_STEP_STARTED, .attempt = 1};
+    snprintf(first, sizeof first, "%s", trace_of(&f, t));
+    struct slice given = saga_traceparent(&f.saga, 0, 1, false, room); // to the action
+    assert_true(slice_eq(slice_str(first), given));
+    assert_memory_equal(first, "00-0af7651916cd43dd8448eb211c80319c-", 36);
+    assert_string_not_equal(first, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    t.attempt = 2;
+    assert_string_not_equal(trace_of(&f, t), first);
+    t.attempt = 1;
+    t.compensation = true;
+    assert_string_not_equal(trace_of(&f, t), first);
+    t = (struct transition){.type = TRANSITION_SAGA_COMPLETED, .step = -1};
+    assert_string_equal(trace_of(&f, t), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    tear_down(&f);
+}
+
 static void a_compensation_names_its_own_action_and_key(void **state)
 {
     (void)state;
@@ -321,6 +354,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_start_of_a_saga_is_written_member_by_member),
         cmocka_unit_test(a_step_is_written_member_by_member),
+        cmocka_unit_test(each_attempt_is_a_span_of_its_own),
         cmocka_unit_test(a_compensation_names_its_own_action_and_key),
         cmocka_unit_test(an_operator_stands_in_the_record_with_the_reason),
         cmocka_unit_test(every_byte_of_a_text_makes_valid_json),

@@ -266,6 +266,11 @@ static void a_late_return_is_ignored_and_its_thread_serves_again(void **state)
     gate_open(&trial->gate);
     await_late(trial, 1);
     assert_int_equal(read_stats(trial).lost, 0);
+    struct runner_stats counted;
+    runner_read_stats(trial->gated, &counted);
+    assert_int_equal(counted.started, 1);
+    assert_int_equal(counted.ended[OUTCOME_UNKNOWN], 1); // what the saga heard
+    assert_int_equal(counted.ended[OUTCOME_OK], 0);
     assert_true(submit(trial, &trial->echo_call));
     assert_text(await_result(&trial->lane, 1)->result.data, "{\"order_id\":\"A1\",\"total\":5}");
     assert_int_equal(trial->lane.count, 2);

@@ -268,6 +268,36 @@ static void calls_are_counted_by_their_outcome(void **state)
     assert_true(runner_bucket_us(RUNNER_BUCKETS - 1) == INT64_MAX);
 }
 
+static void a_call_that_is_counted_by_its_caller_is_counted_once(void **state)
+{
+    struct trial *trial = *state;
+    struct runner_stats stats;
+    struct runner_place place = {.counts_itself = true};
+    bind(trial, shop, "payment.charge", NULL, true);
+    runner_run(trial->runner, &trial->invocation, &place, &trial->arena, &trial->result);
+    runner_read_stats(trial->runner, &stats);
+    assert_int_equal(stats.started, 1);
+    assert_int_equal(stats.ended[OUTCOME_OK], 0);
+    runner_count_end(trial->runner, OUTCOME_UNKNOWN, 1500);
+    runner_read_stats(trial->runner, &stats);
+    assert_int_equal(stats.ended[OUTCOME_UNKNOWN], 1);
+    assert_int_equal(stats.buckets[2], 1); // over 1 ms, up to 5
+}
+
+static void percentiles_are_bounds_of_buckets(void **state)
+{
+    (void)state;
+    struct runner_stats stats = {.buckets = {0}};
+    assert_int_equal(runner_percentile_us(&stats, 50), 0);
+    stats.buckets[1] = 99;
+    stats.buckets[3] = 1;
+    assert_int_equal(runner_percentile_us(&stats, 50), 1000);
+    assert_int_equal(runner_percentile_us(&stats, 99), 1000);
+    assert_int_equal(runner_percentile_us(&stats, 100), 10000);
+    stats.buckets[RUNNER_BUCKETS - 1] = 1000;
+    assert_true(runner_percentile_us(&stats, 50) == INT64_MAX);
+}
+
 static void log_lines_name_the_call(void **state)
 {
     struct trial *trial = *state;
@@ -497,6 +527,8 @@ int main(void)
         CASE(a_program_runs_like_a_plugin),
         CASE(an_instance_serves_one_call_after_the_other),
         CASE(calls_are_counted_by_their_outcome),
+        CASE(a_call_that_is_counted_by_its_caller_is_counted_once),
+        CASE(percentiles_are_bounds_of_buckets),
         CASE(log_lines_name_the_call),
         CASE(the_same_call_gives_the_same_bytes_inline_and_pooled),
         CASE(an_order_is_validated_field_by_field),
