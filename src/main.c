@@ -24,6 +24,7 @@ static const struct command commands[] = {
     {"trace", "what happened to a saga", cmd_trace},
     {"saga", "pause, resume, cancel, retry, skip or terminate a saga", cmd_saga},
     {"status", "shards, owners, lag and counts", cmd_status},
+    {"errors", "what went wrong lately, by class and code", cmd_errors},
     {"dlq", "records that nothing could be done with", cmd_dlq},
     {"version", "versions of kasaga and its libraries", cmd_version},
 };

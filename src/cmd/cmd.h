@@ -91,6 +91,7 @@ bool cmd_number(const char *text, int64_t min, int64_t max, int64_t *number);
 int cmd_check(int argc, char **argv);
 int cmd_dev(int argc, char **argv);
 int cmd_dlq(int argc, char **argv);
+int cmd_errors(int argc, char **argv);
 int cmd_saga(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_submit(int argc, char **argv);

@@ -16,6 +16,7 @@ cat >/dev/null
 echo '{"code":"declined","message":"no money"}'
 exit 1
 SH
+printf '#!/bin/sh\ncat >/dev/null\nexit 75\n' >"$dir/again.sh"
 chmod +x "$dir"/*.sh
 configure() { # SHARDS
     cat >"$KASAGA_CONFIG" <<CFG
@@ -23,12 +24,14 @@ app = "$app"; region = "here"; node = "n1"; shards = $1;
 kafka = { bootstrap = "$KASAGA_BOOTSTRAP"; };
 actions = (
   { name = "ok"; kind = "exec"; command = ["$dir/ok.sh"]; },
+  { name = "again"; kind = "exec"; command = ["$dir/again.sh"]; retry = { attempts = 2; backoff = "10ms"; }; },
   { name = "no"; kind = "exec"; command = ["$dir/no.sh"]; retry = { attempts = 1; backoff = "10ms"; }; } );
 sagas = (
   { name = "good"; start = { topic = "$app-events"; type = "good"; id = ".id"; };
     steps = ( { name = "one"; action = "ok"; }, { name = "two"; action = "ok"; } ); },
   { name = "bad"; start = { topic = "$app-events"; type = "bad"; id = ".id"; };
     steps = ( { name = "one"; action = "ok"; compensate = "ok"; }, { name = "two"; action = "no"; } ); },
+  { name = "flaky"; steps = ( { name = "one"; action = "again"; } ); },
   { name = "stuck"; start = { topic = "$app-events"; type = "stuck"; id = ".id"; };
     steps = ( { name = "one"; action = "ok"; compensate = "no"; }, { name = "two"; action = "no"; } ); }
 );
@@ -105,6 +108,7 @@ code 0 kasaga submit good --id 2 --wait --timeout 30s -o json
 equal "a second start" true "$(jq .repeated <<<"$out")"
 echo '{"a":1}' >"$dir/data.json"
 code 3 kasaga submit bad --id 1 --data "@$dir/data.json" --wait --timeout 30s
+code 3 kasaga submit flaky --id 1 --wait --timeout 30s
 code 4 kasaga submit stuck --id 1 --follow --timeout 30s
 contains "what happened" "$out" "saga.stuck"
 passed "submit --wait says with its exit code how the saga ended"
@@ -147,6 +151,16 @@ equal "all of it is counted" true "$(jq '.lag_exact and .dlq_exact and all(.shar
 equal "completed" 2 "$(jq .completed <<<"$out")"
 passed "status counts sagas and names owners"
 end worker || fail "the worker did not end well"
+
+[ "$(kasaga errors -o json --since 1d | jq -r '[.[].class] | unique | join(" ")')" = "fail poison refused retry stuck" ] || fail "classes: $(kasaga errors)"
+code 0 kasaga errors -o jsonl
+equal "what said no" "declined no 2" "$(jq -r 'select(.class == "fail" and .where == "no" and (.compensation | not)) | "\(.code) \(.where) \(.count)"' <<<"$out")"
+equal "what is tried again" "true again 1" "$(jq -r 'select(.class == "retry") | "\(.retryable) \(.where) \(.count)"' <<<"$out")"
+equal "a bad record" "ENVELOPE $app-events" "$(jq -r 'select(.class == "poison") | "\(.code) \(.where)"' <<<"$out")"
+code 0 kasaga errors
+contains "as text" "$out" "no money"
+code 2 kasaga errors --since never
+passed "errors shows one of each kind"
 
 # What a route lane writes ends with a marker behind the last record of each shard it was for.
 start again kasaga worker
