@@ -23,6 +23,7 @@ static const struct command commands[] = {
     {"submit", "start a saga", cmd_submit},
     {"trace", "what happened to a saga", cmd_trace},
     {"saga", "pause, resume, cancel, retry, skip or terminate a saga", cmd_saga},
+    {"replay", "run a saga again from its history and compare", cmd_replay},
     {"status", "shards, owners, lag and counts", cmd_status},
     {"errors", "what went wrong lately, by class and code", cmd_errors},
     {"dlq", "records that nothing could be done with", cmd_dlq},

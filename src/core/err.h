@@ -47,6 +47,7 @@ enum err_class {
     X(CONFIG, FATAL, "the configuration is wrong")                                                 \
     X(IO, FATAL, "input or output failed")                                                         \
     X(UNSUPPORTED, FATAL, "not supported")                                                         \
+    X(DIFFERS, FATAL, "running it again comes to something else")                                  \
     X(DIVERGED, FATAL, "offsets and state do not agree")
 
 enum ka_err {

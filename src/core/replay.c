@@ -87,7 +87,7 @@ static enum ka_err move(struct replay *replay, const struct saga_event *event,
                         struct err_text *text)
 {
     enum ka_err err = saga_step(replay->saga, event, &replay->effects, text);
-    return err == KA_OK ? KA_OK : err_wrap(text, KA_ERR_DIVERGED, "the core refuses it");
+    return err == KA_OK ? KA_OK : err_wrap(text, KA_ERR_DIFFERS, "the core refuses it");
 }
 
 static enum ka_err start(struct replay *replay, const struct history_doc *doc,
@@ -104,7 +104,7 @@ static enum ka_err start(struct replay *replay, const struct history_doc *doc,
         .data = doc->event_data,
     };
     if (replay->saga != NULL)
-        return err_set(text, KA_ERR_DIVERGED, "it was started before");
+        return err_set(text, KA_ERR_DIFFERS, "it was started before");
     if (memcmp(&doc->hash, &replay->def->id, sizeof doc->hash) != 0)
         return err_set(text, KA_ERR_NO_DEFINITION, "it was started with another definition");
     enum ka_err err = saga_new(replay->def, replay->key, doc->incarnation, &command, replay->arena,
@@ -124,15 +124,14 @@ static enum ka_err begin(struct replay *replay, const struct history_doc *doc,
     if (doc->transition == TRANSITION_SAGA_STARTED)
         return start(replay, doc, text);
     if (replay->saga == NULL)
-        return err_set(text, KA_ERR_DIVERGED, "there is no start of it");
+        return err_set(text, KA_ERR_DIFFERS, "there is no start of it");
     struct saga_event event = {.type = SAGA_EVENT_RESULT, .now_ms = doc->time_ms};
     struct command command = {.actor = doc->actor, .reason = doc->reason};
     if (doc->reason.len > 0) { // nothing but an operator gives one
         event.type = SAGA_EVENT_COMMAND;
         event.command = &command;
         if (!verb_of(doc, &command.verb))
-            return err_set(text, KA_ERR_DIVERGED, "no verb has the code %.*s",
-                           SLICE_FMT(doc->code));
+            return err_set(text, KA_ERR_DIFFERS, "no verb has the code %.*s", SLICE_FMT(doc->code));
     } else if (slice_eq(doc->cause, SLICE_LIT("timer"))) {
         event.type = SAGA_EVENT_TIMER;
     } else if (slice_eq(doc->cause, SLICE_LIT("takeover"))) {
@@ -200,7 +199,7 @@ static enum ka_err compare(struct replay *replay, const struct history_doc *doc,
         return KA_OK;
     struct buf name = {0};
     name_difference(ours, doc->doc, &name);
-    enum ka_err err = err_set(text, KA_ERR_DIVERGED, "member %.*s differs: the core writes %.*s",
+    enum ka_err err = err_set(text, KA_ERR_DIFFERS, "member %.*s differs: the core writes %.*s",
                               SLICE_FMT(buf_slice(&name)), SLICE_FMT(ours));
     buf_fini(&name);
     return err;
@@ -228,7 +227,7 @@ enum ka_err replay_take(struct replay *replay, const struct history_doc *doc, st
         else if (!begun)
             err = begin(replay, doc, text);
         else
-            err = err_set(text, KA_ERR_DIVERGED, "the core does nothing here");
+            err = err_set(text, KA_ERR_DIFFERS, "the core does nothing here");
         begun = true;
     }
     if (err == KA_OK)

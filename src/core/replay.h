@@ -30,7 +30,7 @@ struct replay {
 void replay_init(struct replay *replay, const struct saga_def *def, struct slice key,
                  struct saga *saga, struct arena *arena, struct buf *scratch);
 
-// The next document of the instance, in order; `doc` lives as long as the arena. KA_ERR_DIVERGED:
+// The next document of the instance, in order; `doc` lives as long as the arena. KA_ERR_DIFFERS:
 // it is not what the core writes here; `text` names the first member that differs. Then the replay
 // is over. KA_ERR_UNSUPPORTED: the definition keeps a short history, which cannot be run again.
 KA_MUST_USE enum ka_err replay_take(struct replay *replay, const struct history_doc *doc,

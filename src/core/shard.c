@@ -374,32 +374,13 @@ static enum ka_err look_through(struct shards *shards, struct shard *shard, stru
     return err;
 }
 
-// Rule 13: offsets and state must agree.
-static enum ka_err agree(const struct shard_restore *restore, int64_t committed,
-                         const struct meta *meta, struct err_text *text)
-{
-    int64_t live = (int64_t)table_count(restore->table);
-    if (!KA_RULE(13))
-        return KA_OK;
-    if (meta->present && meta->counts.live != live)
-        return err_set(text, KA_ERR_DIVERGED,
-                       "the last commit left %lld live states, and %lld stand in the state topic",
-                       (long long)meta->counts.live, (long long)live);
-    if (!restore->has_marker || committed >= restore->marker.inbox_offset)
-        return KA_OK;
-    return err_set(text, KA_ERR_DIVERGED,
-                   "the state was written when the inbox had been read up to %lld, but the "
-                   "committed offset is %lld",
-                   (long long)restore->marker.inbox_offset, (long long)committed);
-}
-
 static enum ka_err adopt(void *context, struct lane_partition *partition, void *restored,
                          const struct meta *meta, struct err_text *text)
 {
     struct shards *shards = context;
     struct shard_restore *restore = restored;
     KA_ASSERT(restore != NULL);
-    enum ka_err err = agree(restore, partition->committed, meta, text);
+    enum ka_err err = shard_restore_agree(restore, partition->committed, meta, text);
     partition->state_end = table_end(restore->table);
     struct shard *shard = NULL;
     if (err == KA_OK) {

@@ -7,6 +7,7 @@
 #include "core/action.h"
 #include "core/lane.h"
 #include "core/saga.h"
+#include "core/state.h"
 #include "core/table.h"
 
 struct shard_config {
@@ -56,6 +57,13 @@ KA_MUST_USE enum ka_err shard_restore_apply(struct shard_restore *restore,
                                             const struct record *record, struct err_text *text);
 void shard_restore_end(struct shard_restore *restore, int64_t end, int64_t now_ms);
 size_t shard_restore_live(const struct shard_restore *restore);
+// Rule 13: what was restored and what was committed belong together. KA_ERR_DIVERGED says why not.
+KA_MUST_USE enum ka_err shard_restore_agree(const struct shard_restore *restore, int64_t committed,
+                                            const struct meta *meta, struct err_text *text);
+// Its last marker; false if there was none.
+bool shard_restore_marker(const struct shard_restore *restore, struct state_marker *marker);
+// The keys, states and finished instances; borrowed. Due times are not set: table_set_due.
+struct table *shard_restore_table(const struct shard_restore *restore);
 // Records read, and live chunks of finished instances.
 size_t shard_restore_records(const struct shard_restore *restore);
 size_t shard_restore_chunks(const struct shard_restore *restore);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A shard from its state topic: folds [low water, end) in the order of the log.
 #include "core/assert.h"
+#include "core/rule.h"
 #include "core/shard_internal.h"
 
 #include <stdlib.h>
@@ -97,6 +98,35 @@ void shard_restore_end(struct shard_restore *restore, int64_t end, int64_t now_m
 {
     table_restore_end(restore->table, end);
     table_expire(restore->table, now_ms);
+}
+
+enum ka_err shard_restore_agree(const struct shard_restore *restore, int64_t committed,
+                                const struct meta *meta, struct err_text *text)
+{
+    int64_t live = (int64_t)table_count(restore->table);
+    if (!KA_RULE(13))
+        return KA_OK;
+    if (meta->present && meta->counts.live != live)
+        return err_set(text, KA_ERR_DIVERGED,
+                       "the last commit left %lld live states, and %lld stand in the state topic",
+                       (long long)meta->counts.live, (long long)live);
+    if (!restore->has_marker || committed >= restore->marker.inbox_offset)
+        return KA_OK;
+    return err_set(text, KA_ERR_DIVERGED,
+                   "the state was written when the inbox had been read up to %lld, but the "
+                   "committed offset is %lld",
+                   (long long)restore->marker.inbox_offset, (long long)committed);
+}
+
+bool shard_restore_marker(const struct shard_restore *restore, struct state_marker *marker)
+{
+    *marker = restore->marker;
+    return restore->has_marker;
+}
+
+struct table *shard_restore_table(const struct shard_restore *restore)
+{
+    return restore->table;
 }
 
 size_t shard_restore_live(const struct shard_restore *restore)

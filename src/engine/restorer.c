@@ -4,6 +4,7 @@
 #include "core/assert.h"
 #include "core/shard.h"
 #include "engine/kill.h"
+#include "engine/state_read.h"
 #include "io/clock.h"
 #include "io/log.h"
 
@@ -17,9 +18,7 @@ enum {
     FENCE_TIMEOUT_MS = 10000,
     STABLE_TIMEOUT_MS = 60000, // longer than any transaction timeout plus the broker's sweep
     STABLE_PAUSE_MS = 20,
-    READ_TIMEOUT_MS = 100,
     FAILED_PAUSE_MS = 250, // before the answer that makes the lane ask again
-    STALL_MS = 60000,      // without one record or end: give up, the lane asks again
     FENCED_KEPT = 64,
     OWNER_MAX = META_NODE_MAX + META_LANE_MAX + 2
 };
@@ -166,77 +165,19 @@ static enum ka_err wait_stable(struct restorer *restorer, const struct restore_j
 // ---- State
 // ---------------------------------------------------------------------------------------
 
-static enum ka_err fold(struct restorer *restorer, struct io_kafka_reader *reader, int64_t end,
-                        struct shard_restore *restore, struct err_text *text)
-{
-    int64_t moved_ms = clock_mono_ms();
-    while (!atomic_load(&restorer->stop)) {
-        struct record record;
-        enum ka_err err = KA_OK;
-        switch (io_kafka_reader_next(reader, READ_TIMEOUT_MS, &record, &err, text)) {
-        case IO_KAFKA_READ_RECORD:
-            if (record.offset >= end)
-                return KA_OK;
-            err = shard_restore_apply(restore, &record, text);
-            if (err != KA_OK)
-                return err;
-            KILL_POINT("state_record_read");
-            moved_ms = clock_mono_ms();
-            if (record.offset + 1 >= end)
-                return KA_OK;
-            break;
-        case IO_KAFKA_READ_END:
-            if (record.offset >= end)
-                return KA_OK;
-            break; // an open transaction ends here: it will go on
-        case IO_KAFKA_READ_ERROR:
-            return err;
-        case IO_KAFKA_READ_NOTHING:
-            break;
-        }
-        if (clock_mono_ms() - moved_ms > STALL_MS)
-            return err_set(text, KA_ERR_TIMEOUT, "no record of the state for %d ms", STALL_MS);
-    }
-    return err_set(text, KA_ERR_RETRY, "the worker stops");
-}
-
 static enum ka_err read_state(struct restorer *restorer, const struct restore_job *job,
                               int64_t low_water, bool has_offset, struct shard_restore *restore,
                               struct err_text *text)
 {
-    const char *topic = restorer->config.state_topic;
-    int64_t start = 0;
-    int64_t end = 0;
-    enum ka_err err = io_kafka_watermarks(restorer->config.admin, topic, job->partition,
-                                          ASK_TIMEOUT_MS, &start, &end, text);
-    if (err != KA_OK)
-        return err;
-    if (low_water >= 0 && low_water < start)
-        return err_set(text, KA_ERR_DIVERGED,
-                       "%s/%d: the state is needed from offset %lld, but the topic begins at %lld",
-                       topic, job->partition, (long long)low_water, (long long)start);
-    if (low_water > end)
-        return err_set(text, KA_ERR_DIVERGED,
-                       "%s/%d: the state is needed from offset %lld, but the topic ends at %lld: "
-                       "it has lost its end, or it was created again",
-                       topic, job->partition, (long long)low_water, (long long)end);
-    // A shard commits an offset before its first state, so without one there can be no state.
-    if (low_water < 0 && !has_offset && end > 0)
-        return err_set(text, KA_ERR_DIVERGED,
-                       "%s/%d has no committed offset, but %s has been written up to %lld",
-                       job->topic, job->partition, topic, (long long)end);
-    int64_t from = low_water >= 0 ? low_water : start;
-    if (from < end) {
-        struct io_kafka_reader *reader = NULL;
-        err = io_kafka_reader_new(restorer->config.kafka, true, &reader, text);
-        if (err == KA_OK)
-            err = io_kafka_reader_add(reader, topic, job->partition, from, text);
-        if (err == KA_OK)
-            err = fold(restorer, reader, end, restore, text);
-        io_kafka_reader_free(&reader);
-    }
-    shard_restore_end(restore, end, clock_now_ms());
-    return err;
+    struct state_read read = {.kafka = restorer->config.kafka,
+                              .admin = restorer->config.admin,
+                              .topic = restorer->config.state_topic,
+                              .inbox = job->topic,
+                              .partition = job->partition,
+                              .low_water = low_water,
+                              .has_offset = has_offset,
+                              .stop = &restorer->stop};
+    return state_read(&read, restore, text);
 }
 
 static enum ka_err first_offset(struct restorer *restorer, const struct restore_job *job,
