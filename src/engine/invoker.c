@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One mutex, one FIFO, N workers and a supervisor that gives calls up. Calls are milliseconds long,
-// so one lock is enough; nothing foreign is called under it: neither plugins nor clients.
+// One mutex, one queue, N workers and a supervisor that gives calls up. Calls are milliseconds
+// long, so one lock is enough; nothing foreign is called under it: neither plugins nor clients.
 //
 // What made it hard:
 // 1. A plugin cannot be interrupted. At its timeout the supervisor reports for it and counts its
@@ -10,7 +10,7 @@
 //    down under the lock (`calling`), and invoker_drop waits until nobody does.
 // 3. A call may wait in the queue until its lane has lost the shard: the client is asked again
 //    (may_start) after the wait, just before the start.
-#include "engine/invoker_job.h"
+#include "engine/invoker_queue.h"
 
 #include "core/assert.h"
 #include "io/clock.h"
@@ -51,9 +51,7 @@ struct invoker {
     pthread_cond_t work;  // for workers: the queue or `stopping` changed
     pthread_cond_t timer; // for the supervisor
     pthread_cond_t idle;  // for stop and drop: a worker or a `calling` has gone
-    struct job *head;
-    struct job **tail;
-    size_t queued_bytes;
+    struct invoker_queue queue;
     struct worker *workers;
     int live; // workers that are not lost
     int lost;
@@ -122,27 +120,6 @@ static bool is_called(const struct invoker *invoker, const struct invoker_client
 
 // -------------------------------------------------------------------------------------- the queue
 
-static void push(struct invoker *invoker, struct job *job)
-{
-    *invoker->tail = job;
-    invoker->tail = &job->next;
-    invoker->queued_bytes += job->bytes;
-    invoker->stats.queued++;
-}
-
-// Takes the job out that `at` points to.
-static struct job *take(struct invoker *invoker, struct job **at)
-{
-    struct job *job = *at;
-    *at = job->next;
-    if (invoker->tail == &job->next)
-        invoker->tail = at;
-    job->next = NULL;
-    invoker->queued_bytes -= job->bytes;
-    invoker->stats.queued--;
-    return job;
-}
-
 bool invoker_submit(struct invoker *invoker, const struct invoker_client *client,
                     const struct invocation *invocation, int32_t shard, int32_t epoch)
 {
@@ -159,41 +136,21 @@ bool invoker_submit(struct invoker *invoker, const struct invoker_client *client
     job->submitted_us = now_us();
     job->deadline_ms = job->submitted_us / 1000 + invocation->timeout_ms;
     pthread_mutex_lock(&invoker->lock);
-    bool room = !invoker->stopping && invoker->stats.queued < invoker->config.queue_max &&
-                (invoker->head == NULL ||
-                 invoker->queued_bytes + job->bytes <= invoker->config.queue_bytes_max);
-    if (room) {
-        push(invoker, job);
+    bool room = !invoker->stopping && invoker_queue_push(&invoker->queue, job);
+    if (room)
         pthread_cond_signal(&invoker->work);
-    } else {
+    else
         invoker->stats.refused++;
-    }
     pthread_mutex_unlock(&invoker->lock);
     if (!room)
         job_free(job);
     return room;
 }
 
-static void drop_queued(struct invoker *invoker, const struct invoker_client *client, int32_t shard,
-                        int32_t epoch)
-{
-    struct job **at = &invoker->head;
-    while (*at != NULL) {
-        bool gone = (*at)->client == client && (shard < 0 || (*at)->shard == shard) &&
-                    (*at)->epoch <= epoch;
-        if (!gone) {
-            at = &(*at)->next;
-            continue;
-        }
-        job_free(take(invoker, at));
-        invoker->stats.dropped++;
-    }
-}
-
 void invoker_drop(struct invoker *invoker, const struct invoker_client *client)
 {
     pthread_mutex_lock(&invoker->lock);
-    drop_queued(invoker, client, -1, INT32_MAX);
+    invoker->stats.dropped += invoker_queue_drop(&invoker->queue, client, -1, INT32_MAX);
     for (struct worker *worker = invoker->workers; worker != NULL; worker = worker->next) {
         if (worker->job != NULL && worker->job->client == client)
             worker->job->dropped = true;
@@ -208,7 +165,7 @@ void invoker_drop_shard(struct invoker *invoker, const struct invoker_client *cl
 {
     KA_ASSERT(shard >= 0);
     pthread_mutex_lock(&invoker->lock);
-    drop_queued(invoker, client, shard, epoch);
+    invoker->stats.dropped += invoker_queue_drop(&invoker->queue, client, shard, epoch);
     pthread_mutex_unlock(&invoker->lock);
 }
 
@@ -216,6 +173,7 @@ void invoker_drop_shard(struct invoker *invoker, const struct invoker_client *cl
 
 static void free_invoker(struct invoker *invoker)
 {
+    invoker_queue_fini(&invoker->queue);
     close(invoker->stop_fd);
     pthread_cond_destroy(&invoker->idle);
     pthread_cond_destroy(&invoker->timer);
@@ -284,12 +242,10 @@ static void end(struct worker *worker, struct job *job, const struct action_resu
     deliver(invoker, &worker->calling, client, result);
 }
 
-static void run(struct worker *worker, struct job *job)
+static void run_started(struct worker *worker, struct job *job)
 {
     struct invoker *invoker = worker->invoker;
     struct action_result outcome;
-    if (!begin(worker, job))
-        return;
     struct runner_place place = {
         .deadline_ms = job->deadline_ms,
         .stop = &invoker->stop,
@@ -300,6 +256,18 @@ static void run(struct worker *worker, struct job *job)
     runner_run(job->runner, &job->invocation, &place, &job->result.memory, &outcome);
     pthread_mutex_lock(&invoker->lock);
     end(worker, job, &outcome);
+}
+
+static void run(struct worker *worker, struct job *job)
+{
+    struct invoker *invoker = worker->invoker;
+    struct invoker_line *line = job->line; // outlives the job
+    if (begin(worker, job))
+        run_started(worker, job);
+    // Not before: a call that was given up takes its action's place until it returns.
+    invoker_queue_done(&invoker->queue, line);
+    if (line->most > 0)
+        pthread_cond_signal(&invoker->work);
 }
 
 static void leave(struct worker *worker)
@@ -325,12 +293,13 @@ static void *worker_main(void *argument)
     pthread_mutex_lock(&invoker->lock);
     // One thread too many when a lost one came back after it had been replaced.
     while (!invoker->stopping && invoker->live <= invoker->config.threads) {
-        if (invoker->head == NULL) {
+        struct job *job = invoker_queue_take(&invoker->queue);
+        if (job == NULL) {
             pthread_cond_wait(&invoker->work, &invoker->lock);
             continue;
         }
-        worker->job = take(invoker, &invoker->head);
-        run(worker, worker->job);
+        worker->job = job;
+        run(worker, job);
     }
     leave(worker);
     return NULL;
@@ -484,7 +453,7 @@ enum ka_err invoker_new(const struct invoker_config *config, struct invoker **in
         made->config.lost_max = config->threads;
     if (config->queue_bytes_max == 0)
         made->config.queue_bytes_max = BYTES_MAX_DEFAULT;
-    made->tail = &made->head;
+    invoker_queue_init(&made->queue, config->queue_max, made->config.queue_bytes_max);
     made->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&made->lock, NULL);
     init_condition(&made->work);
@@ -522,10 +491,7 @@ enum ka_err invoker_stop(struct invoker *invoker, int64_t limit_ms, struct err_t
     pthread_mutex_lock(&invoker->lock);
     KA_ASSERT(!invoker->stopping);
     invoker->stopping = true;
-    while (invoker->head != NULL) {
-        job_free(take(invoker, &invoker->head));
-        invoker->stats.dropped++;
-    }
+    invoker->stats.dropped += invoker_queue_clear(&invoker->queue);
     atomic_store(&invoker->stop, true);
     if (write(invoker->stop_fd, &one, sizeof one) < 0)
         log_error("invoker", "stop", "error=%s", strerror(errno));
@@ -563,6 +529,7 @@ void invoker_read_stats(struct invoker *invoker, struct invoker_stats *stats)
 {
     pthread_mutex_lock(&invoker->lock);
     *stats = invoker->stats;
+    stats->queued = invoker->queue.calls;
     stats->running = 0;
     stats->lost = (uint64_t)invoker->lost;
     for (const struct worker *worker = invoker->workers; worker != NULL; worker = worker->next)

@@ -10,6 +10,9 @@
 //                |---------------> not started  done() with started = false, see below
 //                '---------------> dropped      nothing: the lane has gone
 //
+// Actions take turns, each with its calls in order; one with a bound on its calls at once
+// (runner_concurrency) is passed by while it has them.
+//
 // The timeout of an attempt counts from submit, because the lane's clock for it does; what is left
 // of it when a thread is free is what the call gets.
 #ifndef KA_ENGINE_INVOKER_H

@@ -11,6 +11,7 @@ struct job {
     struct job *next;
     const struct invoker_client *client;
     struct runner *runner;
+    struct invoker_line *line;    // in invoker_queue.h
     struct invocation invocation; // slices in copy
     size_t bytes;
     int32_t shard;

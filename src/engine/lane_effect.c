@@ -174,15 +174,25 @@ static bool submit(struct lane_thread *t, const struct lane_invocation *invocati
     return true;
 }
 
+// Among the first `count` that are held is one of the same action: that goes first.
+static bool holds_back(const struct lane_thread *t, size_t count,
+                       const struct lane_invocation *invocation)
+{
+    for (size_t i = 0; i < count; i++)
+        if (t->held[i]->call.action->runner == invocation->call.action->runner)
+            return true;
+    return false;
+}
+
 static void dispatch(struct lane_thread *t, const struct lane_effect *effect)
 {
     struct lane_invocation *invocation = effect->invocation;
     KA_ASSERT(t->config.invoker != NULL);
-    if (t->held_count == 0 && submit(t, invocation)) {
+    if (!holds_back(t, t->held_count, invocation) && submit(t, invocation)) {
         lane_invocation_free(&invocation);
         return;
     }
-    KA_ASSERT(t->held_count < LANE_THREAD_ROOM);
+    KA_ASSERT(t->held_count < LANE_THREAD_HELD_MAX);
     t->held[t->held_count++] = invocation;
 }
 
@@ -194,8 +204,8 @@ void lane_thread_offer_held(struct lane_thread *t)
         const struct lane_partition *partition = lane_partition(t->lane, invocation->slot);
         bool mine = partition->used && partition->epoch == invocation->epoch;
         bool expired = invocation->decided_ms + invocation->call.timeout_ms <= t->now_ms;
-        if (mine && !expired && (kept > 0 || !submit(t, invocation)))
-            t->held[kept++] = invocation; // in their order
+        if (mine && !expired && (holds_back(t, kept, invocation) || !submit(t, invocation)))
+            t->held[kept++] = invocation;
         else
             lane_invocation_free(&invocation);
     }

@@ -497,7 +497,8 @@ static void turn(struct lane_thread *t)
     t->now_ms = clock_now_ms();
     bool hold = t->config.hold_inputs != NULL && atomic_load(t->config.hold_inputs);
     lane_thread_offer_held(t);
-    bool takes_calls = t->config.invoker != NULL && !stopping && t->held_count == 0;
+    bool takes_calls = t->config.invoker != NULL && !stopping &&
+                       t->held_count + LANE_THREAD_ROOM <= LANE_THREAD_HELD_MAX;
     struct lane_event tick = {.type = LANE_EVENT_TICK,
                               .drained = t->drained || stopping || hold,
                               .invoker_room = takes_calls ? LANE_THREAD_ROOM : 0,

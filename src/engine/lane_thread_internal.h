@@ -10,7 +10,8 @@
 enum {
     LANE_THREAD_LOCAL_MAX = LANE_PARTITIONS_MAX + 64,
     LANE_THREAD_CALL_TIMEOUT_MS = 5000,
-    LANE_THREAD_ROOM = 64
+    LANE_THREAD_ROOM = 64, // calls taken from the lane in one turn
+    LANE_THREAD_HELD_MAX = 1024
 };
 
 // A result with what owns its memory.
@@ -45,9 +46,9 @@ struct lane_thread {
     atomic_int owned_epoch[LANE_PARTITIONS_MAX];
     _Atomic int64_t start_until_ms;
     int32_t in_flight;
-    // Invocations that the invoker had no room for; no more are taken from the lane before they
-    // have gone. At most LANE_THREAD_ROOM.
-    struct lane_invocation *held[LANE_THREAD_ROOM];
+    // Invocations that the invoker had no room for, in their order; those of other actions pass
+    // them. When there are as many, no more are taken from the lane.
+    struct lane_invocation *held[LANE_THREAD_HELD_MAX];
     size_t held_count;
     int64_t now_ms;
     int digests_told;

@@ -31,6 +31,7 @@ struct counters {
 struct runner {
     enum runner_kind kind;
     bool run_inline;
+    int concurrency;
     char *name;
     struct arena memory; // options, argv: constant after runner_new
     // RUNNER_PLUGIN
@@ -317,6 +318,7 @@ enum ka_err runner_new(enum runner_kind kind, const struct runner_config *config
     }
     made->kind = kind;
     made->run_inline = config->run_inline;
+    made->concurrency = config->concurrency;
     pthread_mutex_init(&made->lock, NULL);
     enum ka_err err =
         kind == RUNNER_PLUGIN ? bind_plugin(made, config, text) : bind_program(made, config, text);
@@ -359,6 +361,11 @@ const char *runner_name(const struct runner *runner)
 bool runner_is_inline(const struct runner *runner)
 {
     return runner->run_inline;
+}
+
+int runner_concurrency(const struct runner *runner)
+{
+    return runner->concurrency;
 }
 
 const struct kasaga_action *runner_action(const struct runner *runner)

@@ -31,6 +31,7 @@ struct runner_config {
     const char *action;
     struct slice options; // JSON object, absent = {}; not kept
     bool run_inline;
+    int concurrency; // calls at once in this process, of those that are not inline; 0 = no bound
     // RUNNER_EXEC; copied.
     struct exec_program program;
 };
@@ -63,6 +64,7 @@ void runner_free(struct runner **runner);
 enum runner_kind runner_kind(const struct runner *runner);
 const char *runner_name(const struct runner *runner);
 bool runner_is_inline(const struct runner *runner);
+int runner_concurrency(const struct runner *runner); // 0 = no bound; the invoker's matter
 // Of the plugin's action; NULL for programs.
 const struct kasaga_action *runner_action(const struct runner *runner);
 

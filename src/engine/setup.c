@@ -51,7 +51,7 @@ static enum ka_err open_plugin(struct setup *setup, const char *path,
 static enum ka_err make_runner(struct setup *setup, const struct config_action *action,
                                struct runner **runner, struct err_text *text)
 {
-    struct runner_config config = {.name = action->name};
+    struct runner_config config = {.name = action->name, .concurrency = action->concurrency};
     enum ka_err err = KA_OK;
     if (action->kind == ACTION_EXEC) {
         config.program =

@@ -59,6 +59,7 @@ struct config_action {
     const char *library;        // absolute path (it may not exist, see the warnings)
     const char *library_action; // its name in there
     bool run_inline;
+    int32_t concurrency;  // calls at once in a worker; 0 = as the pool has threads
     struct slice options; // JSON object with sorted members
     // ACTION_EXEC; as exec_program of engine/exec.h wants them
     const char *const *command;     // NULL-terminated; a relative path is resolved

@@ -120,6 +120,9 @@ static void set_kind(struct conf *conf, const struct raw_config *raw, const stru
         action->library_action = from->library_action == NULL ? from->name : from->library_action;
         set_library(conf, raw, from, action);
         only_for(conf, from->node, "exec", of_exec);
+        if (action->run_inline && conf_child(from->node, "concurrency") != NULL)
+            conf_error(conf, conf_child(from->node, "concurrency"),
+                       "\"concurrency\" is not for an inline action: each lane runs one at a time");
         if (action->run_inline && conf_child(from->node, "timeout") != NULL)
             conf_warn(
                 conf, conf_child(from->node, "timeout"),
@@ -179,6 +182,7 @@ static void build_action(struct conf *conf, const struct raw_config *raw,
         .tags = from->tags == NULL ? none : from->tags,
         .options = slice_none(from->options) ? SLICE_LIT("{}") : from->options,
         .timeout_ms = from->timeout_ms,
+        .concurrency = from->concurrency,
         .retry = retry_of(&from->retry),
         .node = from->node,
     };

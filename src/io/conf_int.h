@@ -185,6 +185,7 @@ struct raw_action {
     const char *result;
     struct raw_retry retry;
     int64_t timeout_ms;
+    int32_t concurrency;
     const char *library;
     const char *library_action;
     bool run_inline;

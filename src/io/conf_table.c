@@ -154,6 +154,10 @@ static const struct conf_key action_keys[] = {
      .doc = "Of one attempt, for steps that do not say otherwise. Then the outcome is unknown."},
     {"retry", CONF_GROUP, FIELD(raw_action, retry), .group = &retry_group,
      .doc = "See `retry`; for steps that do not say otherwise."},
+    {"concurrency", CONF_INT, FIELD(raw_action, concurrency), .fallback = "0", .min = 0,
+     .max = 1024,
+     .doc = "Calls of it that run at once in a worker, at most; 0 = as many as `invoker.threads`. "
+            "Others wait, and the calls of other actions pass them. Not for an inline action."},
     {"library", CONF_STRING, FIELD(raw_action, library),
      .doc = "kind `plugin`, required: the shared library, see *Paths*."},
     {"action", CONF_STRING, FIELD(raw_action, library_action), .shown = "`name`",

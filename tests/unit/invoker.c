@@ -79,6 +79,8 @@ static const struct invoker_result *await_result(struct lane *lane, int index)
     return result;
 }
 
+enum { CAP = 2 };
+
 struct trial {
     struct invoker *invoker;
     struct lane lane;
@@ -549,11 +551,83 @@ static int open_plugins(void **state)
     return 0;
 }
 
+// A trial whose gated action may run CAP calls at once.
+static struct trial *make_capped_trial(int threads, size_t queue_max)
+{
+    struct trial *trial = make_trial(threads, 0, queue_max);
+    char options[64];
+    snprintf(options, sizeof options, "{\"gate\":%lld}", (long long)(intptr_t)&trial->gate);
+    runner_free(&trial->gated);
+    struct runner_config config = {
+        .name = "probe.gate", .plugin = probe, .options = slice_str(options), .concurrency = CAP};
+    assert_int_equal(runner_new(RUNNER_PLUGIN, &config, &trial->gated, NULL), KA_OK);
+    trial->gated_action.runner = trial->gated;
+    return trial;
+}
+
+static void an_action_runs_as_many_calls_at_once_as_it_may(void **state)
+{
+    (void)state;
+    struct trial *trial = make_capped_trial(4, 20);
+    for (int i = 0; i < CAP + 3; i++)
+        assert_true(submit(trial, &trial->gated_call));
+    gate_await_entered(&trial->gate, CAP);
+    // The threads that are left serve the others, so these have passed the gated ones.
+    for (int i = 0; i < 8; i++) {
+        assert_true(submit(trial, &trial->echo_call));
+        assert_text(await_result(&trial->lane, i)->result.data,
+                    "{\"order_id\":\"A1\",\"total\":5}");
+    }
+    assert_false(has_entered(&trial->gate, CAP + 1));
+    assert_int_equal(read_stats(trial).running, CAP);
+    assert_int_equal(read_stats(trial).queued, 3);
+    gate_open(&trial->gate);
+    await_result(&trial->lane, 8 + CAP + 2); // all of them, one after the other
+    end_trial(trial);
+}
+
+static void a_call_that_was_given_up_keeps_its_place_until_it_returns(void **state)
+{
+    (void)state;
+    struct trial *trial = make_capped_trial(4, 20);
+    occupy_briefly(trial, 1);
+    occupy_briefly(trial, 2);
+    int before = trial->lane.count;
+    trial->gated_call.timeout_ms = 60000;
+    assert_true(submit(trial, &trial->gated_call));
+    assert_true(submit(trial, &trial->echo_call));
+    await_result(&trial->lane, before);
+    assert_int_equal(read_stats(trial).queued, 1);
+    assert_false(has_entered(&trial->gate, 3));
+    gate_open(&trial->gate);
+    await_result(&trial->lane, before + 1);
+    assert_true(has_entered(&trial->gate, 3));
+    end_trial(trial);
+}
+
+static void an_action_that_is_full_leaves_room_for_others(void **state)
+{
+    (void)state;
+    struct trial *trial = make_capped_trial(CAP, 10);
+    occupy(trial, 1);
+    occupy(trial, 2);
+    for (int i = 0; i < 5; i++)
+        assert_true(submit(trial, &trial->gated_call));
+    assert_false(submit(trial, &trial->gated_call));
+    for (int i = 0; i < 5; i++)
+        assert_true(submit(trial, &trial->echo_call));
+    assert_false(submit(trial, &trial->echo_call));
+    end_trial(trial);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_result_carries_the_identity_of_its_call),
         cmocka_unit_test(a_full_queue_refuses),
+        cmocka_unit_test(an_action_runs_as_many_calls_at_once_as_it_may),
+        cmocka_unit_test(a_call_that_was_given_up_keeps_its_place_until_it_returns),
+        cmocka_unit_test(an_action_that_is_full_leaves_room_for_others),
         cmocka_unit_test(the_queue_is_bounded_by_bytes_too),
         cmocka_unit_test(a_stuck_plugin_is_reported_at_its_timeout_and_replaced),
         cmocka_unit_test(a_late_return_is_ignored_and_its_thread_serves_again),
