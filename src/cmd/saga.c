@@ -2,6 +2,7 @@
 // kasaga saga: the operator's verbs. Each is a command in the inbox; its answer is the history
 // record that names the command as its cause.
 #include "cmd/cmd_history.h"
+#include "cmd/saga_plan.h"
 
 #include "core/command.h"
 #include "core/hash.h"
@@ -148,24 +149,29 @@ int cmd_saga(int argc, char **argv)
     };
     const struct cmd_spec spec = {
         .synopsis =
-            "saga pause|resume|cancel|retry|skip|terminate KEY --reason TEXT [--actor NAME]",
+            "saga pause|resume|cancel|retry|skip|terminate KEY --reason TEXT [--actor NAME]\n"
+            "saga plan [SAGA]",
         .summary =
             "Intervenes in the saga KEY (SAGA/ID). pause and resume stop and go on; cancel\n"
             "undoes it; retry and skip answer a stuck step or compensation; terminate ends it\n"
-            "as it stands.",
+            "as it stands. plan shows what the configured sagas do, and what undoes it.",
         .options = options,
         .option_count = sizeof options / sizeof options[0],
-        .words_min = 2,
+        .words_min = 1,
         .words_max = 2,
     };
     int code;
     if (!cmd_parse(&spec, argc, argv, &order.common, &words, &code))
         return code;
+    if (strcmp(words.items[0], "plan") == 0)
+        return cmd_saga_plan(&order.common, words.count > 1 ? words.items[1] : NULL);
     if (!verb_of(words.items[0], &order.verb))
         return cmd_complain(CMD_USAGE,
                             "saga: '%s' is not one of pause, resume, cancel, retry, skip, "
-                            "terminate",
+                            "terminate, plan",
                             words.items[0]);
+    if (words.count < 2)
+        return cmd_complain(CMD_USAGE, "saga %s: KEY is missing", words.items[0]);
     order.key = words.items[1];
     if (!cmd_key_ok(order.key))
         return cmd_complain(CMD_USAGE, "'%s' is not of the form SAGA/ID", order.key);
