@@ -25,6 +25,7 @@ struct invocation {
     struct slice tenant;          // may be absent
     struct slice traceparent;     // may be absent
     int64_t timeout_ms;
+    int64_t wait_ms; // it begins within this or not at all, so that time enough is left for it
 };
 
 // `maybe_done` is set by whoever ran it when the attempt may have had its effect although the
@@ -37,5 +38,9 @@ struct action_result {
     struct slice message;   // of the others: for people
     int64_t retry_after_ms; // of RETRY; 0 = by the policy
 };
+
+// RETRY with this code: the attempt has not begun, so the retry policy does not count it. Said by
+// kasaga for a call that waited too long for its turn; an action that knows it may say it too.
+#define ACTION_NOT_BEGUN SLICE_LIT("not_begun")
 
 #endif

@@ -29,7 +29,10 @@
 
 #include <stdlib.h>
 
-enum { INTERVAL_FREE_INPUTS = 1000 }; // batches up to this size are committed without a pause
+enum {
+    INTERVAL_FREE_INPUTS = 1000, // batches up to this size are committed without a pause
+    PRESSED_FOR_MS = 2000        // calls that waited too long come back after their retry's pause
+};
 
 static const struct {
     const char *name;
@@ -72,6 +75,8 @@ struct lane *lane_new(const struct lane_config *config, const struct lane_proces
     lane->batch.incarnation = config->incarnation;
     lane->ask_at = INT64_MAX;
     lane->proof_ms = INT64_MIN / 2;
+    lane->queue_due = INT64_MAX;
+    lane->pressed_ms = INT64_MIN / 2;
     return lane;
 }
 
@@ -331,6 +336,7 @@ static void on_tick(struct lane *lane, const struct lane_event *event)
     lane_release_leaving(lane, lane->clock_ms >= lane->leaving_by);
     retry_seeks(lane);
     lane_retry_unparks(lane);
+    lane_expire(lane);
     if (lane->phase == LANE_OPEN || lane_can_begin(lane)) {
         lane_work(lane);
         lane->was_alone = false;
@@ -448,6 +454,9 @@ void lane_step(struct lane *lane, const struct lane_event *event, struct lane_ef
     case LANE_EVENT_RESULT:
         lane_on_result(lane, event);
         break;
+    case LANE_EVENT_NOT_BEGUN:
+        lane_on_not_begun(lane, event);
+        break;
     case LANE_EVENT_PRODUCE_FAILED:
         if (lane->phase == LANE_OPEN)
             lane_fail_open(lane, event->error);
@@ -507,6 +516,16 @@ int64_t lane_deadline(const struct lane *lane)
 bool lane_idle(const struct lane *lane)
 {
     return lane->phase == LANE_IDLE && lane->pending.count == 0 && lane->leaving_count == 0;
+}
+
+size_t lane_waiting(const struct lane *lane)
+{
+    return lane->queue_count;
+}
+
+bool lane_pressed(const struct lane *lane)
+{
+    return lane->pressed || lane->clock_ms - lane->pressed_ms < PRESSED_FOR_MS;
 }
 
 const struct lane_batch *lane_batch(const struct lane *lane)

@@ -68,7 +68,8 @@ struct lane_result {
     int32_t attempt;
     bool compensation;
     struct action_result result;
-    struct lane_result *next; // the lane's
+    struct lane_result *next;       // the lane's
+    struct lane_invocation *unsent; // the lane's: the call that was never made
 };
 
 // What one transaction gathers. The arena lives until the transaction has ended either way.
@@ -141,7 +142,7 @@ struct lane_config {
     int64_t batch_bytes;
     int64_t batch_ms;
     int64_t interval_max_ms;  // 20 to 50
-    int32_t undispatched_max; // invocations that wait for the invoker
+    int32_t undispatched_max; // invocations that wait; with more, lane_pressed (rule 14)
     void (*release_result)(void *context, struct lane_result *result);
     void *release_context;
     uint32_t rules_off; // bit n = rule n is off; only read in a build with KA_SIM
@@ -165,6 +166,7 @@ enum lane_event_type {
     LANE_EVENT_ABORT_FAILED,
     LANE_EVENT_TOKEN, // answer to LANE_EFFECT_ASK_TOKEN
     LANE_EVENT_RESULT,
+    LANE_EVENT_NOT_BEGUN, // a dispatched invocation comes back: it has waited too long
     LANE_EVENT_END_SAMPLED,
     LANE_EVENT_SEEK_FAILED,
     LANE_EVENT_UNPARK,        // what parked the slot may be gone: restore it again
@@ -206,7 +208,8 @@ struct lane_event {
     bool member;
     const struct lane_span *spans; // FLUSHED: offsets per tag
     size_t span_count;
-    struct lane_result *result; // RESULT: owned by the lane from here on
+    struct lane_result *result;         // RESULT: owned by the lane from here on
+    struct lane_invocation *invocation; // NOT_BEGUN: owned by the lane from here on
 };
 
 struct lane_span {
@@ -230,7 +233,8 @@ enum lane_effect_type {
     LANE_EFFECT_PAUSE,      // slot
     LANE_EFFECT_RESUME,     // slot; nothing to do if it is not paused
     LANE_EFFECT_SAMPLE_END, // slot, epoch
-    LANE_EFFECT_DISPATCH,   // invocation: the receiver owns it, lane_invocation_free
+    LANE_EFFECT_DISPATCH,   // invocation: the receiver owns it, lane_invocation_free; its times
+                            // are what is left of them
     LANE_EFFECT_PARKED      // slot, error, text: to be logged and shown
 };
 
@@ -278,6 +282,12 @@ int64_t lane_deadline(const struct lane *lane);
 // No transaction open and nothing waiting to be put into one: a good moment to stop.
 bool lane_idle(const struct lane *lane);
 
+// Invocations that wait to be dispatched: at most one per live saga.
+size_t lane_waiting(const struct lane *lane);
+// There are more than undispatched_max, until half of that is left, or calls have waited too long
+// and will come again: starts should be held back.
+bool lane_pressed(const struct lane *lane);
+
 const struct lane_batch *lane_batch(const struct lane *lane);
 struct lane_partition *lane_partition(struct lane *lane, int32_t slot);
 // NULL if it is not assigned.
@@ -297,6 +307,7 @@ struct lane_stats {
     int64_t poison;
     int64_t timers;
     int64_t dispatched;
+    int64_t not_begun;
     int64_t commit_ms_last;
 };
 const struct lane_stats *lane_stats(const struct lane *lane);

@@ -87,6 +87,9 @@ struct lane {
     struct lane_queued *queue_head;
     struct lane_queued *queue_tail;
     size_t queue_count;
+    int64_t queue_due; // none of them has waited too long before (lane time)
+    bool pressed;
+    int64_t pressed_ms; // when it was last, or when a call had waited too long
 
     // A revocation that waits for the open transaction.
     struct lane_partition_name *leaving;
@@ -142,6 +145,9 @@ void lane_members_fini(struct lane *lane);
 
 // lane_work.c: what does not come from Kafka.
 void lane_on_result(struct lane *lane, const struct lane_event *event);
+void lane_on_not_begun(struct lane *lane, const struct lane_event *event);
+// Calls that have waited too long become results.
+void lane_expire(struct lane *lane);
 void lane_work(struct lane *lane);
 void lane_dispatch(struct lane *lane, int32_t room);
 void lane_enqueue_invocations(struct lane *lane);

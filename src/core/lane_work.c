@@ -28,6 +28,11 @@ static struct lane_result *pop(struct lane_result_list *list)
 
 static void release(struct lane *lane, struct lane_result *result)
 {
+    if (result->unsent != NULL) {
+        lane_invocation_free(&result->unsent);
+        free(result);
+        return;
+    }
     lane->config.release_result(lane->config.release_context, result);
 }
 
@@ -35,6 +40,36 @@ void lane_on_result(struct lane *lane, const struct lane_event *event)
 {
     lane->stats.results++;
     push(&lane->pending, event->result);
+}
+
+// It was decided and committed, but it never left: that is no failed attempt.
+static void not_begun(struct lane *lane, struct lane_invocation *invocation)
+{
+    struct lane_result *result = calloc(1, sizeof *result);
+    if (result == NULL)
+        abort();
+    const struct invocation *call = &invocation->call;
+    *result = (struct lane_result){
+        .slot = invocation->slot,
+        .epoch = invocation->epoch,
+        .key = call->key,
+        .incarnation = call->incarnation,
+        .step = call->step,
+        .attempt = call->attempt,
+        .compensation = call->compensation,
+        .result = {.outcome = OUTCOME_RETRY,
+                   .code = ACTION_NOT_BEGUN,
+                   .message = SLICE_LIT("half of its time was over before its turn came")},
+        .unsent = invocation,
+    };
+    lane->stats.not_begun++;
+    lane->pressed_ms = lane->clock_ms;
+    push(&lane->pending, result);
+}
+
+void lane_on_not_begun(struct lane *lane, const struct lane_event *event)
+{
+    not_begun(lane, event->invocation);
 }
 
 void lane_results_confirm(struct lane *lane)
@@ -243,6 +278,20 @@ static bool still_mine(const struct lane *lane, const struct lane_invocation *in
     return partition->used && partition->epoch == invocation->epoch && !partition->leaving;
 }
 
+// Until when it may begin.
+static int64_t begin_by(const struct lane_invocation *invocation)
+{
+    return invocation->decided_ms + invocation->call.wait_ms;
+}
+
+static void note_pressure(struct lane *lane)
+{
+    size_t max = (size_t)lane->config.undispatched_max;
+    lane->pressed = max > 0 && lane->queue_count > (lane->pressed ? max / 2 : max);
+    if (lane->pressed)
+        lane->pressed_ms = lane->clock_ms;
+}
+
 void lane_enqueue_invocations(struct lane *lane)
 {
     for (size_t i = 0; i < lane->batch.invocation_count; i++) {
@@ -258,7 +307,10 @@ void lane_enqueue_invocations(struct lane *lane)
             lane->queue_tail->next = queued;
         lane->queue_tail = queued;
         lane->queue_count++;
+        if (begin_by(queued->invocation) < lane->queue_due)
+            lane->queue_due = begin_by(queued->invocation);
     }
+    note_pressure(lane);
 }
 
 static struct lane_invocation *pop_invocation(struct lane *lane)
@@ -270,21 +322,49 @@ static struct lane_invocation *pop_invocation(struct lane *lane)
         lane->queue_tail = NULL;
     lane->queue_count--;
     free(queued);
+    note_pressure(lane);
     return invocation;
+}
+
+void lane_expire(struct lane *lane)
+{
+    if (lane->now_ms < lane->queue_due)
+        return;
+    struct lane_queued **at = &lane->queue_head;
+    lane->queue_due = INT64_MAX;
+    lane->queue_tail = NULL;
+    while (*at != NULL) {
+        struct lane_queued *queued = *at;
+        if (begin_by(queued->invocation) > lane->now_ms) {
+            if (begin_by(queued->invocation) < lane->queue_due)
+                lane->queue_due = begin_by(queued->invocation);
+            lane->queue_tail = queued;
+            at = &queued->next;
+            continue;
+        }
+        *at = queued->next;
+        lane->queue_count--;
+        not_begun(lane, queued->invocation);
+        free(queued);
+    }
+    note_pressure(lane);
 }
 
 void lane_dispatch(struct lane *lane, int32_t room)
 {
     while (lane->queue_head != NULL) {
         struct lane_invocation *next = lane->queue_head->invocation;
-        bool expired = next->decided_ms + next->call.timeout_ms <= lane->now_ms;
-        if (expired || !still_mine(lane, next)) { // its timer speaks, or its next owner
+        if (!still_mine(lane, next)) { // its next owner dispatches it
             next = pop_invocation(lane);
             lane_invocation_free(&next);
             continue;
         }
         if (room <= 0 || (LANE_RULE(lane, 7) && !proof_is_fresh(lane)))
             return;
+        KA_ASSERT(begin_by(next) > lane->now_ms);                 // lane_expire has been there
+        next->call.timeout_ms -= lane->now_ms - next->decided_ms; // what is left
+        next->call.wait_ms -= lane->now_ms - next->decided_ms;
+        next->decided_ms = lane->now_ms;
         lane_effect(lane, LANE_EFFECT_DISPATCH)->invocation = pop_invocation(lane);
         lane->stats.dispatched++;
         room--;

@@ -126,6 +126,11 @@ bool saga_must_undo(const struct saga *saga, int32_t step)
     return saga->def->steps[step].compensate != NULL && (st->state == STEP_DONE || st->maybe_done);
 }
 
+bool saga_not_begun(const struct action_result *result)
+{
+    return result->outcome == OUTCOME_RETRY && slice_eq(result->code, ACTION_NOT_BEGUN);
+}
+
 void saga_set_failure(struct saga *saga, const struct why *why)
 {
     saga->fail_code = why->code;
@@ -152,6 +157,8 @@ void saga_move_step(struct turn *turn, int32_t step, enum step_state to, int64_t
     KA_ASSERT(step == saga->current);
     struct saga_step_state *st = &saga->steps[step];
     KA_ASSERT(step_states[st->state].next & BIT(to));
+    if ((step_states[to].flags & STATE_UNDO) != 0 && !step_undoing(st))
+        st->forgiven = 0; // of undo attempts from here on
     st->state = to;
     st->due_ms = due_ms;
     saga_check(saga);

@@ -39,7 +39,8 @@ struct saga_step_state {
     bool maybe_done; // sticky: some attempt may have had its effect
     int32_t attempts;
     int32_t undo_attempts;
-    int32_t forgiven;       // attempts before an operator's retry: not counted by the policy
+    int32_t forgiven;       // attempts the policy does not count: those before an operator's retry
+                            // and those that have not begun
     int64_t due_ms;         // see the states; 0 = none (STEP_UNDO_WAITING: waits for an operator)
     int64_t forward_end_ms; // the last forward attempt was given up and may run until then;
                             // 0 = it has ended

@@ -28,7 +28,7 @@ static bool step_valid(const struct saga_step_state *st, const char **why)
     *why = "only an undo has undo attempts";
     if (!undo ? st->undo_attempts != 0 : st->state == STEP_UNDO_RUNNING && st->undo_attempts < 1)
         return false;
-    *why = "what an operator forgave had been tried, and the attempt in flight is not forgiven";
+    *why = "what is forgiven had been tried, and the attempt in flight is not forgiven";
     int32_t counted = undo ? st->undo_attempts : st->attempts;
     if (in_flight ? st->forgiven >= counted : st->forgiven > counted)
         return false;
@@ -82,17 +82,6 @@ static bool stuck_valid(const struct saga *saga)
     return st->state == STEP_FAILED && saga_past_pivot(saga);
 }
 
-// A forward attempt is forgiven only where there was no way back.
-static bool forgiven_valid(const struct saga *saga)
-{
-    for (size_t i = 0; i < saga->def->step_count; i++) {
-        const struct saga_step_state *st = &saga->steps[i];
-        if (st->forgiven > 0 && !step_undoing(st) && !saga_past_pivot(saga))
-            return false;
-    }
-    return true;
-}
-
 bool saga_valid(const struct saga *saga, const char **why)
 {
     *why = "the step in hand exists";
@@ -101,9 +90,6 @@ bool saga_valid(const struct saga *saga, const char **why)
     for (size_t i = 0; i < saga->def->step_count; i++)
         if (!step_valid(&saga->steps[i], why))
             return false;
-    *why = "forward attempts are forgiven past a pivot only";
-    if (!forgiven_valid(saga))
-        return false;
     *why = "a pause knows where to go on and since when";
     bool pausable = saga->paused_from == SAGA_RUNNING || saga->paused_from == SAGA_COMPENSATING;
     if (saga->state == SAGA_PAUSED && !pausable)

@@ -130,6 +130,7 @@ void saga_invoke(struct turn *turn, const struct attempt *attempt, struct slice 
     struct slice key = idempotency_key(turn, attempt->step, undo);
     char span[TRACE_PARENT_LEN];
     struct slice trace = saga_traceparent(turn->saga, attempt->step, attempt->number, undo, span);
+    int64_t timeout_ms = undo ? step->compensate_timeout_ms : step->timeout_ms;
     effects->invocations[effects->invocation_count++] = (struct invocation){
         .action = undo ? step->compensate : step->action,
         .key = turn->saga->key,
@@ -144,7 +145,8 @@ void saga_invoke(struct turn *turn, const struct attempt *attempt, struct slice 
             undo && KA_RULE(RULE_CLOSED_KEYS) ? slice_of(key.ptr, key.len - 5) : SLICE_NONE,
         .tenant = turn->saga->tenant,
         .traceparent = trace.len == 0 ? SLICE_NONE : arena_copy(effects->arena, trace),
-        .timeout_ms = undo ? step->compensate_timeout_ms : step->timeout_ms,
+        .timeout_ms = timeout_ms,
+        .wait_ms = timeout_ms / 2,
     };
 }
 
@@ -176,7 +178,7 @@ static int64_t backoff(const struct retry_policy *policy, int32_t failed)
 int64_t saga_retry_at(const struct turn *turn, const struct retry_policy *policy, int32_t failed,
                       const struct attempt *attempt, int64_t retry_after_ms)
 {
-    KA_ASSERT(failed >= 1);
+    KA_ASSERT(failed >= 0);
     if (retry_after_ms > RETRY_AFTER_MAX_MS)
         retry_after_ms = RETRY_AFTER_MAX_MS;
     if (retry_after_ms > 0)

@@ -110,6 +110,7 @@ static void end_badly(struct turn *turn, int32_t step, const struct action_resul
     struct saga_step_state *st = &saga->steps[step];
     const struct step_def *def = &saga->def->steps[step];
     struct attempt attempt = {step, st->attempts, false};
+    st->forgiven += saga_not_begun(result);
     int32_t failed = st->attempts - st->forgiven;
     st->maybe_done |=
         KA_RULE(RULE_MAYBE_DONE) && (result->maybe_done || result->outcome == OUTCOME_UNKNOWN);

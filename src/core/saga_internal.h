@@ -57,6 +57,8 @@ struct saga_step_state *saga_step_in_hand(const struct saga *saga);
 enum saga_state saga_course(const struct saga *saga);
 // A step with a completed pivot: there is no way back.
 bool saga_past_pivot(const struct saga *saga);
+// The attempt has not begun: the policy does not count it.
+bool saga_not_begun(const struct action_result *result);
 // The step has a compensation and did, or may have done, something.
 bool saga_must_undo(const struct saga *saga, int32_t step);
 // Starts everything that may start now, until something has to be waited for.

@@ -116,6 +116,7 @@ void saga_end_undo(struct turn *turn, int32_t step, const struct action_result *
     }
     struct why why = saga_why(turn, result);
     struct attempt attempt = {step, st->undo_attempts, true};
+    st->forgiven += saga_not_begun(result);
     int32_t failed = st->undo_attempts - st->forgiven;
     if (!saga_may_retry(retry, failed)) {
         exhaust(turn, step, &why);

@@ -19,6 +19,7 @@ enum {
     READ_TIMEOUT_MS = 100,
     OPEN_TIMEOUT_MS = 30000,
     ENTRIES_MAX = 65536, // definitions and nodes: a bound, not a plan
+    HELD_FOR_MS = 15000, // three announcements: what a dead node said holds nobody for longer
     KEY_MAX = 512
 };
 
@@ -26,6 +27,8 @@ struct entry {
     char *key;
     struct slice value; // owned
     int64_t timestamp_ms;
+    int64_t read_ms; // monotonic
+    bool held;       // of a node: it has more work than it can hold
 };
 
 struct catalog {
@@ -111,6 +114,9 @@ static void apply(struct catalog *catalog, const struct record *record)
             free_value(entry);
             entry->value = own_copy(record->value);
             entry->timestamp_ms = record->timestamp_ms;
+            entry->read_ms = clock_mono_ms();
+            entry->held = slice_starts(record->key, SLICE_LIT("node/")) &&
+                          json_type(json_member(record->value, SLICE_LIT("held"))) == JSON_TRUE;
         }
     }
     pthread_mutex_unlock(&catalog->lock);
@@ -347,6 +353,20 @@ void catalog_nodes(struct catalog *catalog, struct arena *arena, const struct ca
     }
     pthread_mutex_unlock(&catalog->lock);
     *list = all;
+}
+
+bool catalog_held(struct catalog *catalog)
+{
+    int64_t since_ms = clock_mono_ms() - HELD_FOR_MS;
+    bool held = false;
+    pthread_mutex_lock(&catalog->lock);
+    for (size_t i = 0; i < catalog->count && !held; i++) {
+        const struct entry *entry = &catalog->entries[i];
+        held = entry->held && entry->read_ms >= since_ms &&
+               strcmp(entry->key + strlen("node/"), catalog->config.node) != 0;
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return held;
 }
 
 // ---- Writing

@@ -6,7 +6,8 @@
 // Records (JSON values, a null value removes):
 //   def/<name>/<32 hex>   the normalised definition
 //   current/<name>        {"hash":"<32 hex>","version":3,"by":"<node>","time":"…"}
-//   node/<node>           {"region":…,"version":…,"feature":1,"started":"…","seen":"…", counts…}
+//   node/<node>           {"region":…,"version":…,"feature":1,"started":"…","seen":"…", counts…,
+//   "held":true}
 #ifndef KA_ENGINE_CATALOG_H
 #define KA_ENGINE_CATALOG_H
 
@@ -58,6 +59,10 @@ void catalog_definitions(struct catalog *catalog, struct arena *arena,
 // empty). Called every few seconds by the worker; a tombstone with removed = true.
 KA_MUST_USE enum ka_err catalog_announce(struct catalog *catalog, struct slice counts, bool removed,
                                          int timeout_ms, struct err_text *text);
+
+// Another node has said in the last seconds that it has more work than it can hold ("held":true in
+// its record): starts should be held back everywhere. Any thread.
+bool catalog_held(struct catalog *catalog);
 
 struct catalog_node {
     const char *node;

@@ -135,11 +135,14 @@ bool invoker_submit(struct invoker *invoker, const struct invoker_client *client
     job->epoch = epoch;
     job->submitted_us = now_us();
     job->deadline_ms = job->submitted_us / 1000 + invocation->timeout_ms;
+    job->begin_by_ms = job->submitted_us / 1000 + invocation->wait_ms;
     pthread_mutex_lock(&invoker->lock);
     bool room = !invoker->stopping && invoker_queue_push(&invoker->queue, job);
     if (room)
         pthread_cond_signal(&invoker->work);
-    else
+    if (room && job->begin_by_ms < invoker->next_look_ms)
+        pthread_cond_signal(&invoker->timer);
+    if (!room)
         invoker->stats.refused++;
     pthread_mutex_unlock(&invoker->lock);
     if (!room)
@@ -182,11 +185,24 @@ static void free_invoker(struct invoker *invoker)
     free(invoker);
 }
 
+// It never ran.
+static void hand_back(struct invoker *invoker, const struct invoker_client **calling,
+                      struct job *job)
+{
+    const struct invoker_client *client = job->client;
+    struct invoker_result *result = job_result(job, false);
+    result->result.outcome = OUTCOME_RETRY;
+    result->result.code = ACTION_NOT_BEGUN;
+    result->result.message = SLICE_LIT("it did not run: it waited too long, or its shard has gone");
+    invoker->stats.not_begun++;
+    deliver(invoker, calling, client, result);
+}
+
 // The job in hand may begin; if not it has been handed back or thrown away.
 static bool begin(struct worker *worker, struct job *job)
 {
     struct invoker *invoker = worker->invoker;
-    bool may = now_us() / 1000 < job->deadline_ms && ask_client(worker, job);
+    bool may = now_us() / 1000 < job->begin_by_ms && ask_client(worker, job);
     if (may && !job->dropped && !invoker->stopping) {
         job->started_us = now_us();
         job->give_up_ms = job->deadline_ms;
@@ -205,13 +221,7 @@ static bool begin(struct worker *worker, struct job *job)
         job_free(job);
         return false;
     }
-    const struct invoker_client *client = job->client;
-    struct invoker_result *result = job_result(job, false);
-    result->result.outcome = OUTCOME_RETRY;
-    result->result.code = SLICE_LIT("not_started");
-    result->result.message = SLICE_LIT("it did not run: its time or its shard was over");
-    invoker->stats.not_started++;
-    deliver(invoker, &worker->calling, client, result);
+    hand_back(invoker, &worker->calling, job);
     return false;
 }
 
@@ -399,9 +409,14 @@ static void *supervisor_main(void *argument)
     pthread_mutex_lock(&invoker->lock);
     while (!invoker->closed) {
         struct worker *overdue = find_overdue(invoker);
+        struct job *late = overdue != NULL ? NULL
+                                           : invoker_queue_late(&invoker->queue, now_us() / 1000,
+                                                                &invoker->next_look_ms);
         struct timespec until = at_ms(invoker->next_look_ms);
         if (overdue != NULL)
             give_up(invoker, overdue);
+        else if (late != NULL)
+            hand_back(invoker, &invoker->supervisor_calling, late);
         else
             pthread_cond_timedwait(&invoker->timer, &invoker->lock, &until);
     }

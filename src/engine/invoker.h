@@ -7,14 +7,15 @@
 //                |          |----> given up     done() with unknown "timeout", at the timeout; the
 //                |                              thread is lost until its plugin returns, another
 //                |                              one takes its place (at most lost_max times)
-//                |---------------> not started  done() with started = false, see below
+//                |---------------> not begun    done() with started = false, see below
 //                '---------------> dropped      nothing: the lane has gone
 //
 // Actions take turns, each with its calls in order; one with a bound on its calls at once
 // (runner_concurrency) is passed by while it has them.
 //
 // The timeout of an attempt counts from submit, because the lane's clock for it does; what is left
-// of it when a thread is free is what the call gets.
+// of it when a thread is free is what the call gets. A call that has not begun within its
+// wait_ms is handed back, so that no call begins with too little time.
 #ifndef KA_ENGINE_INVOKER_H
 #define KA_ENGINE_INVOKER_H
 
@@ -27,7 +28,7 @@ struct invoker_result {
     int32_t shard;
     int32_t epoch; // of the assignment: the lane ignores results of another one
     // false: it never ran, nothing happened outside: the lane would not let it start any more, or
-    // its time was over before a thread was free. `result` is then RETRY "not_started".
+    // its time was over before a thread was free. `result` is then RETRY, ACTION_NOT_BEGUN.
     bool started;
     struct slice key;
     int64_t incarnation;
@@ -68,7 +69,7 @@ struct invoker_stats {
     uint64_t ended[4]; // results of started calls, by enum outcome
     uint64_t given_up; // of those: not returned at the timeout
     uint64_t late;     // returned after they were given up; ignored
-    uint64_t not_started;
+    uint64_t not_begun;
     uint64_t dropped;   // queued or running when their lane went, or queued at the stop
     uint64_t waited_us; // of the started ones
 };

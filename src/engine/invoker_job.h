@@ -19,6 +19,7 @@ struct job {
     int64_t submitted_us;
     int64_t started_us;
     int64_t deadline_ms;
+    int64_t begin_by_ms; // then it is handed back
     int64_t give_up_ms;
     bool dropped;
     bool given_up;

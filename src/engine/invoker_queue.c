@@ -109,6 +109,19 @@ struct job *invoker_queue_take(struct invoker_queue *queue)
     return NULL;
 }
 
+struct job *invoker_queue_late(struct invoker_queue *queue, int64_t now_ms, int64_t *next_ms)
+{
+    for (struct invoker_line *line = queue->lines; line != NULL; line = line->next) {
+        for (struct job **at = &line->head; *at != NULL; at = &(*at)->next) {
+            if ((*at)->begin_by_ms <= now_ms)
+                return unlink_job(queue, line, at);
+            if ((*at)->begin_by_ms < *next_ms)
+                *next_ms = (*at)->begin_by_ms;
+        }
+    }
+    return NULL;
+}
+
 void invoker_queue_done(struct invoker_queue *queue, struct invoker_line *line)
 {
     KA_ASSERT(line->running > 0);

@@ -40,6 +40,9 @@ void invoker_queue_fini(struct invoker_queue *queue);
 KA_MUST_USE bool invoker_queue_push(struct invoker_queue *queue, struct job *job);
 // The next call that may begin; NULL: none. The caller has the job and owes invoker_queue_done.
 struct job *invoker_queue_take(struct invoker_queue *queue);
+// A call that has waited until its begin_by_ms, which is the caller's then; else NULL, and *next_ms
+// is lowered to when there will be one.
+struct job *invoker_queue_late(struct invoker_queue *queue, int64_t now_ms, int64_t *next_ms);
 // A call of this line has ended or did not begin.
 void invoker_queue_done(struct invoker_queue *queue, struct invoker_line *line);
 // Forgets the calls of a client, of one shard (< 0 = all) and up to an epoch; how many.

@@ -4,6 +4,7 @@
 #include "core/assert.h"
 #include "engine/kill.h"
 #include "engine/lane_thread_internal.h"
+#include "io/clock.h"
 #include "io/log.h"
 
 #include <stdlib.h>
@@ -193,18 +194,25 @@ static void dispatch(struct lane_thread *t, const struct lane_effect *effect)
         return;
     }
     KA_ASSERT(t->held_count < LANE_THREAD_HELD_MAX);
+    invocation->decided_ms = clock_mono_ms();
     t->held[t->held_count++] = invocation;
 }
 
 void lane_thread_offer_held(struct lane_thread *t)
 {
     size_t kept = 0;
+    int64_t now_ms = clock_mono_ms();
     for (size_t i = 0; i < t->held_count; i++) {
         struct lane_invocation *invocation = t->held[i];
         const struct lane_partition *partition = lane_partition(t->lane, invocation->slot);
         bool mine = partition->used && partition->epoch == invocation->epoch;
-        bool expired = invocation->decided_ms + invocation->call.timeout_ms <= t->now_ms;
-        if (mine && !expired && (holds_back(t, kept, invocation) || !submit(t, invocation)))
+        invocation->call.timeout_ms -= now_ms - invocation->decided_ms; // what is left
+        invocation->call.wait_ms -= now_ms - invocation->decided_ms;
+        invocation->decided_ms = now_ms;
+        if (mine && invocation->call.wait_ms <= 0)
+            lane_thread_push(
+                t, (struct lane_event){.type = LANE_EVENT_NOT_BEGUN, .invocation = invocation});
+        else if (mine && (holds_back(t, kept, invocation) || !submit(t, invocation)))
             t->held[kept++] = invocation;
         else
             lane_invocation_free(&invocation);

@@ -51,15 +51,21 @@ static void step(struct lane_thread *t, struct lane_event *event)
     }
 }
 
-static void step_all(struct lane_thread *t, struct lane_event *event)
+// The events that effects have led to.
+static void step_local(struct lane_thread *t)
 {
-    step(t, event);
     while (t->local_count > 0) {
         struct lane_event next = t->local[0];
         t->local_count--;
         memmove(t->local, t->local + 1, t->local_count * sizeof *t->local);
         step(t, &next);
     }
+}
+
+static void step_all(struct lane_thread *t, struct lane_event *event)
+{
+    step(t, event);
+    step_local(t);
 }
 
 // ---- What others say
@@ -401,6 +407,7 @@ static void take_picture(struct lane_thread *t, int64_t now_ms)
         return;
     t->picture_ms = now_ms;
     struct lane_picture picture = {.stats = *lane_stats(t->lane),
+                                   .waiting = (int64_t)(lane_waiting(t->lane) + t->held_count),
                                    .phase = lane_phase_name(t->lane)};
     for (int32_t slot = 0; slot < lane_slots(t->lane); slot++) {
         const struct lane_partition *partition = lane_partition(t->lane, slot);
@@ -497,6 +504,7 @@ static void turn(struct lane_thread *t)
     t->now_ms = clock_now_ms();
     bool hold = t->config.hold_inputs != NULL && atomic_load(t->config.hold_inputs);
     lane_thread_offer_held(t);
+    step_local(t); // a call that comes back is a result before the tick lets its timer fire
     bool takes_calls = t->config.invoker != NULL && !stopping &&
                        t->held_count + LANE_THREAD_ROOM <= LANE_THREAD_HELD_MAX;
     struct lane_event tick = {.type = LANE_EVENT_TICK,
@@ -507,6 +515,8 @@ static void turn(struct lane_thread *t)
     step_all(t, &tick);
     if (t->config.invoker != NULL)
         publish_ownership(t);
+    atomic_store(&t->pressed,
+                 lane_pressed(t->lane) || t->held_count > (size_t)t->config.undispatched_max);
     if (t->config.state_topic != NULL)
         tell_digests(t);
     take_picture(t, clock_now_ms());
@@ -558,6 +568,7 @@ enum ka_err lane_thread_start(const struct lane_thread_config *config, struct la
         .batch_bytes = config->batch_bytes,
         .batch_ms = config->batch_ms,
         .interval_max_ms = config->interval_max_ms,
+        .undispatched_max = config->undispatched_max,
         .release_result = release_result,
         .release_context = t,
     };
@@ -633,6 +644,11 @@ void lane_thread_picture(struct lane_thread *thread, struct lane_picture *pictur
     pthread_mutex_lock(&thread->picture_lock);
     *picture = thread->picture;
     pthread_mutex_unlock(&thread->picture_lock);
+}
+
+bool lane_thread_pressed(struct lane_thread *thread)
+{
+    return atomic_load(&thread->pressed);
 }
 
 bool lane_thread_failed(struct lane_thread *thread, const char **why)

@@ -31,6 +31,7 @@ struct lane_thread_config {
     int64_t batch_bytes;
     int64_t batch_ms;
     int64_t interval_max_ms;
+    int32_t undispatched_max; // calls that wait in the lane before it is pressed
     // Called once per turn of the thread; true = definitions have changed, so that partitions that
     // were parked for want of one are tried again. May be NULL.
     bool (*refresh)(void *context);
@@ -44,6 +45,7 @@ struct lane_picture {
     int32_t restoring;
     int32_t parked;
     int64_t state_bytes;
+    int64_t waiting; // calls that the invoker has no room for
     const char *phase;
 };
 
@@ -55,6 +57,8 @@ void lane_thread_stop(struct lane_thread *thread);
 // Waits for it (bounded), then frees it.
 void lane_thread_join(struct lane_thread **thread);
 void lane_thread_picture(struct lane_thread *thread, struct lane_picture *picture);
+// More calls wait than it may have: starts should be held back.
+bool lane_thread_pressed(struct lane_thread *thread);
 // It met something it cannot go on from; the process should end. Text stays valid.
 bool lane_thread_failed(struct lane_thread *thread, const char **why);
 

@@ -25,6 +25,7 @@ struct lane_thread {
     pthread_t thread;
     atomic_bool stop;
     atomic_bool failed;
+    atomic_bool pressed;
     struct err_text why;
 
     int wake_fd;
@@ -47,7 +48,8 @@ struct lane_thread {
     _Atomic int64_t start_until_ms;
     int32_t in_flight;
     // Invocations that the invoker had no room for, in their order; those of other actions pass
-    // them. When there are as many, no more are taken from the lane.
+    // them. When there are as many, no more are taken from the lane. Their decided_ms is that of
+    // clock_mono_ms.
     struct lane_invocation *held[LANE_THREAD_HELD_MAX];
     size_t held_count;
     int64_t now_ms;

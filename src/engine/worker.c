@@ -66,6 +66,7 @@ struct worker {
     struct watchdog *watchdog;
     struct trimmer *trimmer;
     atomic_bool hold_inputs;
+    bool pressed;         // by our own load; other workers are told
     int32_t queue_kbytes; // per lane: records fetched ahead
     int64_t states_max;   // what is left of memory_max for states; 0 = no limit
     struct worker_lane lanes[LANES_MAX];
@@ -217,6 +218,7 @@ static enum ka_err start_lane(struct worker *worker, bool shard, int32_t number,
         .batch_bytes = config->batch_bytes,
         .batch_ms = config->batch_ms,
         .interval_max_ms = config->interval_max_ms,
+        .undispatched_max = config->invoker_queue,
         .refresh = shard ? refresh_definitions : NULL,
         .refresh_context = lane,
     };
@@ -426,6 +428,8 @@ struct sums {
     int32_t restoring;
     int32_t parked;
     int64_t bytes;
+    int64_t waiting;
+    bool pressed;
 };
 
 static struct sums sum_lanes(struct worker *worker)
@@ -447,22 +451,31 @@ static struct sums sum_lanes(struct worker *worker)
         sums.restoring += picture.restoring;
         sums.parked += picture.parked;
         sums.bytes += picture.state_bytes;
+        sums.waiting += picture.waiting;
+        sums.pressed = sums.pressed || lane_thread_pressed(worker->lanes[i].thread);
     }
     return sums;
 }
 
-// Rule 14: too many states in memory hold the user topics back; replies, timers, cancels and
-// compensations go on and make room.
-static void keep_memory(struct worker *worker, const struct sums *sums)
+// Rule 14: too many states in memory or calls that wait hold the user topics back; replies, timers,
+// cancels and compensations go on and make room. Sagas of all route lanes end up in all shards, so
+// one worker's pressure holds the route lanes of all. True when the others are to be told.
+static bool keep_pressure(struct worker *worker, const struct sums *sums)
 {
     int64_t max = worker->states_max;
-    bool held = atomic_load(&worker->hold_inputs);
-    bool hold = max > 0 && sums->bytes > (held ? max - max / 10 : max);
-    if (hold == held)
-        return;
-    atomic_store(&worker->hold_inputs, hold);
-    log_warn("worker", hold ? "inputs_held" : "inputs_released", "state_bytes=%lld memory_max=%lld",
-             (long long)sums->bytes, (long long)max);
+    bool pressed = worker->pressed;
+    bool memory = max > 0 && sums->bytes > (pressed ? max - max / 10 : max);
+    bool others = catalog_held(worker->catalog);
+    bool hold = memory || sums->pressed || others;
+    worker->pressed = memory || sums->pressed;
+    if (hold != atomic_load(&worker->hold_inputs)) {
+        atomic_store(&worker->hold_inputs, hold);
+        log_warn("worker", hold ? "inputs_held" : "inputs_released",
+                 "memory=%s calls=%s others=%s state_bytes=%lld memory_max=%lld waiting=%lld",
+                 memory ? "yes" : "no", sums->pressed ? "yes" : "no", others ? "yes" : "no",
+                 (long long)sums->bytes, (long long)max, (long long)sums->waiting);
+    }
+    return worker->pressed != pressed;
 }
 
 static void announce(struct worker *worker, const struct sums *sums)
@@ -481,6 +494,7 @@ static void announce(struct worker *worker, const struct sums *sums)
     buf_i64(&counts, sums->bytes);
     buf_str(&counts, ",\"transactions\":");
     buf_i64(&counts, sums->stats.transactions);
+    buf_str(&counts, worker->pressed ? ",\"held\":true" : ",\"held\":false");
     if (catalog_announce(worker->catalog, buf_slice(&counts), false, 2000, &text) != KA_OK)
         log_warn("worker", "not_announced", "error=%s", text.text);
     buf_fini(&counts);
@@ -525,10 +539,11 @@ static void log_stats(const struct worker *worker, const struct sums *sums)
     const struct lane_stats *stats = &sums->stats;
     log_info("worker", "stats",
              "transactions=%lld records=%lld outputs=%lld aborts=%lld unclear=%lld poison=%lld "
-             "shards=%d inputs=%d restoring=%d parked=%d state_bytes=%lld",
+             "shards=%d inputs=%d restoring=%d parked=%d state_bytes=%lld waiting=%lld",
              (long long)stats->transactions, (long long)stats->records, (long long)stats->outputs,
              (long long)stats->aborts, (long long)stats->unclear, (long long)stats->poison,
-             sums->shards, sums->inputs, sums->restoring, sums->parked, (long long)sums->bytes);
+             sums->shards, sums->inputs, sums->restoring, sums->parked, (long long)sums->bytes,
+             (long long)sums->waiting);
     log_actions(worker);
 }
 
@@ -580,7 +595,8 @@ static enum ka_err watch_over(struct worker *worker, const atomic_bool *stop, st
         clock_sleep_ms(TURN_MS);
         sums = sum_lanes(worker);
         int64_t now_ms = clock_mono_ms();
-        keep_memory(worker, &sums);
+        if (keep_pressure(worker, &sums))
+            announced_ms = now_ms - ANNOUNCE_MS;
         if (every(&announced_ms, now_ms, ANNOUNCE_MS))
             announce(worker, &sums);
         if (every(&trimmed_ms, now_ms, TRIM_MS))

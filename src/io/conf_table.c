@@ -102,7 +102,8 @@ static const struct conf_key invoker_keys[] = {
      .max = 1024,
      .doc = "Calls of plugins that are not inline and of programs that run at once in a worker."},
     {"queue", CONF_INT, FIELD(raw_config, config.invoker.queue), .fallback = "1000", .min = 1,
-     .max = 1000000, .doc = "Calls that wait for a thread; beyond it new sagas wait."},
+     .max = 1000000,
+     .doc = "Calls that wait for a thread, and again in each lane; beyond it user topics wait."},
 };
 
 static const struct conf_key log_keys[] = {

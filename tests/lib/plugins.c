@@ -107,5 +107,6 @@ struct invocation plugins_invocation(struct runner *runner, struct action_def *a
         .input = SLICE_LIT("{\"order_id\":\"A1\",\"total\":5}"),
         .idempotency_key = SLICE_LIT("order/1@42/charge"),
         .timeout_ms = 60000,
+        .wait_ms = 60000,
     };
 }

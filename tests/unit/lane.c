@@ -32,6 +32,8 @@ struct fixture {
     struct meta meta;  // last committed by the fake engine
     char meta_text[META_MAX];
     char dispatched_key[64];
+    int64_t dispatched_timeout_ms;
+    struct slice last_code; // of a result
 };
 
 static struct counter *counter_of(struct lane_partition *partition)
@@ -51,7 +53,8 @@ static enum ka_err fake_record(void *context, struct lane_partition *partition,
     struct output output = {.topic = SLICE_LIT("out"), .value = record->value};
     lane_batch_output(batch, &output, partition->slot);
     if (f->invoke) {
-        struct invocation call = {.key = SLICE_LIT("order/1"), .timeout_ms = 30000};
+        struct invocation call = {
+            .key = SLICE_LIT("order/1"), .timeout_ms = 30000, .wait_ms = 15000};
         lane_batch_invoke(batch, partition, &call);
     }
     return KA_OK;
@@ -76,8 +79,9 @@ static enum ka_err fake_result(void *context, struct lane_partition *partition,
     (void)text;
     counter_of(partition)->value += 100;
     f->results++;
+    f->last_code = result->result.code;
     if (f->invoke) {
-        struct invocation call = {.key = result->key, .timeout_ms = 30000};
+        struct invocation call = {.key = result->key, .timeout_ms = 30000, .wait_ms = 15000};
         lane_batch_invoke(batch, partition, &call);
     }
     return KA_OK;
@@ -239,6 +243,7 @@ static void note(struct fixture *f, const struct lane_effect *e)
     case LANE_EFFECT_DISPATCH: {
         struct lane_invocation *invocation = e->invocation;
         add(f, "dispatch; ");
+        f->dispatched_timeout_ms = invocation->call.timeout_ms;
         f->dispatched_key[0] = '\0';
         strncat(f->dispatched_key, invocation->call.key.ptr, invocation->call.key.len);
         lane_invocation_free(&invocation);
@@ -331,6 +336,7 @@ static struct fixture *fresh(void)
                                  .batch_records = 100,
                                  .batch_bytes = 1 << 20,
                                  .batch_ms = 1000,
+                                 .undispatched_max = 4,
                                  .interval_max_ms = 50,
                                  .release_result = fake_release,
                                  .release_context = f};
@@ -533,6 +539,83 @@ static void invocations_wait_for_a_young_proof_of_membership(void **state)
     flushed(f, 1, "commit 0@11");
     on(f, LANE_EVENT_COMMITTED, 1, KA_OK, "");
     tick(f, "dispatch");
+}
+
+static void tick_without_room(struct fixture *f, const char *expected)
+{
+    expect(f, (struct lane_event){.type = LANE_EVENT_TICK, .drained = true}, expected);
+}
+
+// A call that was decided now and committed; it waits in the queue of the lane.
+static void decide_call(struct fixture *f, int64_t offset, int producer)
+{
+    char text[64];
+    f->invoke = true;
+    snprintf(text, sizeof text, "begin %c; produce 1", 'a' + producer);
+    take(f, offset, text);
+    snprintf(text, sizeof text, "flush %c", 'a' + producer);
+    tick_without_room(f, text);
+    snprintf(text, sizeof text, "commit 0@%lld", (long long)offset + 1);
+    flushed(f, producer, text);
+    on(f, LANE_EVENT_COMMITTED, producer, KA_OK, "");
+    f->invoke = false;
+}
+
+static void a_queued_call_gets_what_is_left_of_its_timeout(void **state)
+{
+    struct fixture *f = *state;
+    decide_call(f, 10, 0);
+    tick_without_room(f, "");
+    f->now_ms += 1000;
+    tick(f, "dispatch");
+    assert_int_equal(f->dispatched_timeout_ms, 29000);
+}
+
+static void a_call_that_waits_too_long_has_not_begun(void **state)
+{
+    struct fixture *f = *state;
+    decide_call(f, 10, 0);
+    f->now_ms += 15000; // half of its timeout
+    tick_without_room(f, "begin b; flush b");
+    assert_int_equal(f->results, 1);
+    assert_true(slice_eq(f->last_code, ACTION_NOT_BEGUN));
+    assert_int_equal(lane_stats(f->lane)->not_begun, 1);
+    assert_true(lane_pressed(f->lane)); // it will come again
+    flushed(f, 1, "commit 0@11");
+    on(f, LANE_EVENT_COMMITTED, 1, KA_OK, "");
+    tick(f, ""); // nothing is left to dispatch
+}
+
+static void a_call_that_comes_back_is_no_failed_attempt(void **state)
+{
+    struct fixture *f = *state;
+    struct lane_invocation *call = calloc(1, sizeof *call);
+    *call =
+        (struct lane_invocation){.epoch = 1, .call = {.key = SLICE_LIT("order/1"), .attempt = 3}};
+    expect(f, (struct lane_event){.type = LANE_EVENT_NOT_BEGUN, .invocation = call}, "");
+    tick(f, "begin a; flush a");
+    assert_int_equal(f->results, 1);
+    assert_true(slice_eq(f->last_code, ACTION_NOT_BEGUN));
+}
+
+static void too_many_waiting_calls_press(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 5; i++) {
+        assert_false(lane_pressed(f->lane)); // four may wait
+        decide_call(f, 10 + i, i % 2);
+    }
+    assert_int_equal(lane_waiting(f->lane), 5);
+    assert_true(lane_pressed(f->lane));
+    struct lane_event two = {.type = LANE_EVENT_TICK, .drained = true, .invoker_room = 2};
+    expect(f, two, "dispatch; dispatch");
+    assert_true(lane_pressed(f->lane)); // until half of them have gone
+    two.invoker_room = 1;
+    expect(f, two, "dispatch");
+    f->now_ms += 2000; // and a moment more
+    two.invoker_room = 0;
+    expect(f, two, "");
+    assert_false(lane_pressed(f->lane));
 }
 
 static void results_survive_an_abort_in_order(void **state)
@@ -855,6 +938,10 @@ int main(void)
         CASE(a_lost_partition_dispatches_nothing),
         CASE(invocations_leave_after_their_commit),
         CASE(invocations_wait_for_a_young_proof_of_membership),
+        CASE(a_queued_call_gets_what_is_left_of_its_timeout),
+        CASE(a_call_that_waits_too_long_has_not_begun),
+        CASE(a_call_that_comes_back_is_no_failed_attempt),
+        CASE(too_many_waiting_calls_press),
         CASE(results_survive_an_abort_in_order),
         CASE(results_of_an_earlier_assignment_are_dropped),
         CASE(timers_wait_until_the_inbox_is_read),

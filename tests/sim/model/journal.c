@@ -77,7 +77,8 @@ static enum ka_err on_result(void *context, struct lane_partition *partition,
         sim_fail(lane->sim, "lane %d takes a result of an earlier assignment of shard %d",
                  lane->client, partition->partition);
     note(lane, partition, batch, INPUT_RESULT)->result = copy_result(lane->sim, result);
-    ((struct sim_kept_result *)(uintptr_t)result)->txn = lane->txn;
+    if (result->unsent == NULL) // else it is the lane's own: the call never left
+        ((struct sim_kept_result *)(uintptr_t)result)->txn = lane->txn;
     enum ka_err err = lane->inner.result(lane->inner.context, partition, result, batch, text);
     sim_check_invoked(lane, batch, from);
     return err;

@@ -313,8 +313,11 @@ void sim_execute(struct sim *sim, struct sim_call *call)
 {
     sim->calls_open--;
     if (sim_chance(sim, sim->swarm.action_retry)) {
+        int64_t drawn = (int64_t)sim_draw(sim, 4);
         call->result = (struct action_result){.outcome = OUTCOME_RETRY, .code = SLICE_LIT("busy")};
-        call->result.maybe_done = sim_draw(sim, 4) == 0; // a 5xx: perhaps it has done it
+        call->result.maybe_done = drawn == 0; // a 5xx: perhaps it has done it
+        if (drawn == 1)
+            call->result.code = ACTION_NOT_BEGUN;
         if (call->result.maybe_done && !call->undo && sim_draw(sim, 2) == 0) {
             act(sim, call);
             call->result = (struct action_result){.outcome = OUTCOME_RETRY, .maybe_done = true};
