@@ -113,6 +113,21 @@ code 4 kasaga submit stuck --id 1 --follow --timeout 30s
 contains "what happened" "$out" "saga.stuck"
 passed "submit --wait says with its exit code how the saga ended"
 
+# The same command three times, then the same event three times: one effect, the same answer. (R205)
+for i in 1 2 3; do
+    code 3 kasaga submit bad --id same --wait --timeout 30s -o json
+    jq -c '{key, incarnation, state, code}' <<<"$out" >>"$dir/answers"
+done
+equal "answers" 1 "$(sort -u "$dir/answers" | wc -l)"
+contains "the answer" "$(cat "$dir/answers")" '"state":"compensated"'
+for i in 1 2 3; do echo '{"id":"same"}'; done | kcat -P -b "$KASAGA_BOOTSTRAP" -t "$app-events" -p 3 \
+    -H ce_specversion=1.0 -H ce_type=bad -H ce_id=1 -H ce_source=/test
+read_up() { [ "$(kasaga status -o json | jq '.lag + .inputs[0].lag')" = 0 ]; }
+must_within 20 read_up
+equal "effects" "1 1 1" "$(records "$app.history" | jq -r 'select(.subject == "bad/same") | .type' | sort | uniq -c |
+    awk '$2 ~ /saga.started|step.failed|compensation.completed/ { printf "%s%s", sep, $1; sep = " " }')"
+passed "a command that is delivered again has one effect and the same answer"
+
 code 0 kasaga trace bad/1
 contains "the undo" "$out" "undone"
 contains "the reason" "$out" "declined: no money"
@@ -154,7 +169,7 @@ end worker || fail "the worker did not end well"
 
 [ "$(kasaga errors -o json --since 1d | jq -r '[.[].class] | unique | join(" ")')" = "fail poison refused retry stuck" ] || fail "classes: $(kasaga errors)"
 code 0 kasaga errors -o jsonl
-equal "what said no" "declined no 2" "$(jq -r 'select(.class == "fail" and .where == "no" and (.compensation | not)) | "\(.code) \(.where) \(.count)"' <<<"$out")"
+equal "what said no" "declined no 3" "$(jq -r 'select(.class == "fail" and .where == "no" and (.compensation | not)) | "\(.code) \(.where) \(.count)"' <<<"$out")"
 equal "what is tried again" "true again 1" "$(jq -r 'select(.class == "retry") | "\(.retryable) \(.where) \(.count)"' <<<"$out")"
 equal "a bad record" "ENVELOPE $app-events" "$(jq -r 'select(.class == "poison") | "\(.code) \(.where)"' <<<"$out")"
 code 0 kasaga errors
