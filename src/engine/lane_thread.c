@@ -499,10 +499,10 @@ static void turn(struct lane_thread *t)
     bool stopping = atomic_load(&t->stop);
     if (!t->subscribed && !stopping && lane_ready(t->lane))
         open_consumer(t);
-    if (t->consumer != NULL && !stopping)
+    bool hold = t->config.hold_inputs != NULL && atomic_load(t->config.hold_inputs);
+    if (t->consumer != NULL && !stopping && !hold) // the lane knows it from the next tick on
         serve_records(t);
     t->now_ms = clock_now_ms();
-    bool hold = t->config.hold_inputs != NULL && atomic_load(t->config.hold_inputs);
     lane_thread_offer_held(t);
     step_local(t); // a call that comes back is a result before the tick lets its timer fire
     bool takes_calls = t->config.invoker != NULL && !stopping &&
