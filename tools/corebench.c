@@ -229,7 +229,7 @@ static double bench_shard(int64_t count, struct bench *bench)
                                   .record_max = 1 << 20,
                                   .reappend_min = 10000,
                                   .marker_ms = 5000};
-    struct shard_definitions definitions = {bench, current, by_id, NULL};
+    struct shard_definitions definitions = {.context = bench, .current = current, .by_id = by_id};
     bench->action = (struct action_def){.name = "a", .run_inline = true};
     struct shards *shards = shards_new(&config, &definitions, run_inline, NULL);
     struct lane_processor processor = shards_processor(shards);

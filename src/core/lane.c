@@ -31,6 +31,7 @@
 
 enum {
     INTERVAL_FREE_INPUTS = 1000, // batches up to this size are committed without a pause
+    WAIT_MS = 100,               // until a record that waits comes again
     PRESSED_FOR_MS = 2000        // calls that waited too long come back after their retry's pause
 };
 
@@ -77,6 +78,7 @@ struct lane *lane_new(const struct lane_config *config, const struct lane_proces
     lane->proof_ms = INT64_MIN / 2;
     lane->queue_due = INT64_MAX;
     lane->pressed_ms = INT64_MIN / 2;
+    lane->wake_at = INT64_MAX;
     return lane;
 }
 
@@ -265,12 +267,43 @@ static void poison(struct lane *lane, struct lane_partition *partition, const st
                            &lane->batch);
 }
 
+// Only records of this partition wait: its results and timers go on, and its state stays.
+static void wait_for_it(struct lane *lane, struct lane_partition *partition)
+{
+    partition->wait_until = lane->clock_ms + WAIT_MS;
+    if (partition->wait_until < lane->wake_at)
+        lane->wake_at = partition->wait_until;
+    lane_effect(lane, LANE_EFFECT_PAUSE)->slot = partition->slot;
+}
+
+static void wake_waiting(struct lane *lane)
+{
+    if (lane->clock_ms < lane->wake_at)
+        return;
+    lane->wake_at = INT64_MAX;
+    for (int32_t slot = 0; slot < lane->slot_count; slot++) {
+        struct lane_partition *partition = lane->slots[slot];
+        bool waits = partition->used && partition->state == LANE_PARTITION_ACTIVE &&
+                     !partition->leaving && partition->wait_until > 0;
+        if (waits && partition->wait_until > lane->clock_ms &&
+            partition->wait_until < lane->wake_at)
+            lane->wake_at = partition->wait_until;
+        if (!waits || partition->wait_until > lane->clock_ms)
+            continue;
+        partition->wait_until = 0;
+        struct lane_effect *seek = lane_effect(lane, LANE_EFFECT_SEEK);
+        seek->slot = slot;
+        seek->offset = partition->position;
+        lane_effect(lane, LANE_EFFECT_RESUME)->slot = slot;
+    }
+}
+
 static void on_record(struct lane *lane, const struct lane_event *event)
 {
     const struct record *record = event->record;
     struct lane_partition *partition = lane->slots[event->slot];
     bool takes = partition->used && partition->state == LANE_PARTITION_ACTIVE &&
-                 !partition->leaving && !partition->seeking;
+                 !partition->leaving && !partition->seeking && partition->wait_until == 0;
     if (!takes || record->offset < partition->position)
         return; // read again after the seek, or by the next owner
     KA_ASSERT(lane_wants_records(lane));
@@ -282,6 +315,10 @@ static void on_record(struct lane *lane, const struct lane_event *event)
     else
         err = lane->processor.record(lane->processor.context, partition, record, &lane->batch,
                                      &lane->text);
+    if (err_class(err) == ERR_CLASS_RETRY) {
+        wait_for_it(lane, partition);
+        return;
+    }
     if (err != KA_OK && err_class(err) != ERR_CLASS_POISON) {
         lane_park(lane, partition, err);
         return;
@@ -335,6 +372,7 @@ static void on_tick(struct lane *lane, const struct lane_event *event)
         lane_ask(lane);
     lane_release_leaving(lane, lane->clock_ms >= lane->leaving_by);
     retry_seeks(lane);
+    wake_waiting(lane);
     lane_retry_unparks(lane);
     lane_expire(lane);
     if (lane->phase == LANE_OPEN || lane_can_begin(lane)) {
@@ -360,7 +398,7 @@ static void on_partition_event(struct lane *lane, const struct lane_event *event
     if (partition == NULL)
         return; // of an earlier assignment
     if (event->type == LANE_EVENT_EOF && partition->state == LANE_PARTITION_ACTIVE &&
-        event->offset > partition->read_to) {
+        partition->wait_until == 0 && event->offset > partition->read_to) {
         partition->read_to = event->offset;
     } else if (event->type == LANE_EVENT_END_SAMPLED) {
         partition->sample_pending = false;
@@ -503,6 +541,7 @@ int64_t lane_deadline(const struct lane *lane)
         at = min_ms(at, lane->ask_at);
     if (lane->leaving_count > 0)
         at = min_ms(at, lane->leaving_by);
+    at = min_ms(at, lane->wake_at);
     if (lane->phase == LANE_OPEN)
         at = min_ms(at, lane->last_close_ms + interval_ms(lane));
     if (lane->phase == LANE_IDLE && ready_producer(lane) >= 0) { // PRODUCER_READY wakes otherwise

@@ -46,10 +46,14 @@ struct lane_partition {
     bool sample_known;
     int64_t state_first; // offsets that its state records got in this transaction; -1 = none
     int64_t state_last;
-    int64_t state_end; // one past the last state record known; the processor sets it in adopt
-    bool unpark;       // asked for while the open transaction touched it
+    int64_t state_end;  // one past the last state record known; the processor sets it in adopt
+    int64_t wait_until; // the record at `position` waits for something; 0 = it does not
+    bool unpark;        // asked for while the open transaction touched it
     enum ka_err parked_error;
-    void *owner; // the processor's
+    // The processor's. The record at asked_at has made it ask something.
+    void *owner;
+    int64_t asked_at;
+    uint64_t asked;
 };
 
 struct lane_output {
@@ -100,8 +104,9 @@ void lane_batch_invoke(struct lane_batch *batch, const struct lane_partition *pa
                        const struct invocation *call);
 
 // What gives records their meaning. All calls come from lane_step; `context` is the lane's.
-// An error of class POISON from `record` makes a dlq record through `poison`; any other error
-// parks the partition.
+// An error of class POISON from `record` makes a dlq record through `poison`. One of class RETRY
+// makes the partition wait: the record comes again after a moment, and what is no record of it goes
+// on. Any other error parks the partition.
 struct lane_processor {
     void *context;
     enum ka_err (*record)(void *context, struct lane_partition *partition,

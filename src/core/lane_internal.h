@@ -77,6 +77,7 @@ struct lane {
     int64_t last_close_ms;
     int32_t last_inputs;
     int64_t retry_at; // no new transaction before
+    int64_t wake_at;  // no partition has waited long enough before
     int32_t abort_streak;
     bool hold_inputs;
     bool want_proof;

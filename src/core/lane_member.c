@@ -37,6 +37,7 @@ static void init_partition(struct lane_partition *partition, const struct lane_p
     partition->state = LANE_PARTITION_RESTORING;
     partition->poison_at = -1;
     partition->sample_at = INT64_MIN;
+    partition->asked_at = -1;
 }
 
 void lane_on_assigned(struct lane *lane, const struct lane_event *event)
@@ -229,6 +230,7 @@ static void unpark(struct lane *lane, struct lane_partition *partition)
     partition->epoch++;
     partition->state = LANE_PARTITION_RESTORING;
     partition->seeking = false;
+    partition->wait_until = 0;
     partition->sample_pending = false;
     partition->sample_known = false;
     struct lane_effect *restore = lane_effect(lane, LANE_EFFECT_RESTORE);

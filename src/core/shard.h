@@ -33,6 +33,11 @@ struct shard_definitions {
     // The catalog has a current definition of this name, though `current` cannot give it (an action
     // of it is unknown here): the shard is parked, nothing goes to the dlq. NULL = there is none.
     bool (*named)(void *context, struct slice name);
+    // A name that is not known may have been defined a moment ago: `ask` begins to read the catalog
+    // to its end as of now, `answered` says whether the others give what stood there. NULL = what
+    // is here is all there is.
+    uint64_t (*ask)(void *context, struct slice name);
+    bool (*answered)(void *context, uint64_t question);
 };
 
 // Runs an inline action in the lane. Texts of the result live in the arena.

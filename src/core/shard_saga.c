@@ -209,6 +209,20 @@ enum ka_err shard_saga_look(struct shards *shards, struct slice key, struct slic
 // ---- Commands, results, timers
 // -------------------------------------------------------------------
 
+// The catalog was read to an end that was asked for after this record was seen.
+static bool looked_up(const struct shard_turn *turn, struct slice name, int64_t offset)
+{
+    const struct shard_definitions *definitions = &turn->shards->definitions;
+    struct lane_partition *partition = turn->partition;
+    if (definitions->ask == NULL)
+        return true;
+    if (partition->asked_at != offset) {
+        partition->asked_at = offset;
+        partition->asked = definitions->ask(definitions->context, name);
+    }
+    return definitions->answered(definitions->context, partition->asked);
+}
+
 static enum ka_err start(struct shard_turn *turn, struct slice key, int64_t offset,
                          const struct command *command)
 {
@@ -223,6 +237,9 @@ static enum ka_err start(struct shard_turn *turn, struct slice key, int64_t offs
     if (named)
         return err_set(turn->text, KA_ERR_NO_DEFINITION,
                        "the current definition of saga %.*s cannot be loaded here",
+                       SLICE_FMT(name));
+    if (def == NULL && !looked_up(turn, name, offset))
+        return err_set(turn->text, KA_ERR_RETRY, "saga %.*s is looked up in the catalog",
                        SLICE_FMT(name));
     if (def == NULL)
         return err_set(turn->text, KA_ERR_UNKNOWN_SAGA, "no saga \"%.*s\" is defined",

@@ -19,6 +19,7 @@ enum {
     READ_TIMEOUT_MS = 100,
     OPEN_TIMEOUT_MS = 30000,
     ENTRIES_MAX = 65536, // definitions and nodes: a bound, not a plan
+    SAMPLE_TIMEOUT_MS = 2000,
     HELD_FOR_MS = 15000, // three announcements: what a dead node said holds nobody for longer
     KEY_MAX = 512
 };
@@ -44,6 +45,9 @@ struct catalog {
     struct entry *entries;
     size_t count;
     _Atomic uint64_t generation;
+    int64_t position; // next offset, of the thread that reads
+    _Atomic uint64_t asked;
+    _Atomic uint64_t answered;
 };
 
 // ---- The table
@@ -127,16 +131,17 @@ static void apply(struct catalog *catalog, const struct record *record)
 // ---- Following
 // -----------------------------------------------------------------------------------
 
-static enum ka_err read_some(struct catalog *catalog, int64_t *end, struct err_text *text)
+static enum ka_err read_some(struct catalog *catalog, struct err_text *text)
 {
     struct record record;
     enum ka_err err = KA_OK;
     switch (io_kafka_reader_next(catalog->reader, READ_TIMEOUT_MS, &record, &err, text)) {
     case IO_KAFKA_READ_RECORD:
         apply(catalog, &record);
+        catalog->position = record.offset + 1;
         return KA_OK;
     case IO_KAFKA_READ_END:
-        *end = record.offset;
+        catalog->position = record.offset;
         return KA_OK;
     case IO_KAFKA_READ_ERROR:
         return err;
@@ -150,12 +155,11 @@ static enum ka_err read_to_end(struct catalog *catalog, struct err_text *text)
 {
     int64_t start = 0;
     int64_t target = 0;
-    int64_t at = -1;
     enum ka_err err = io_kafka_watermarks(catalog->config.admin, catalog->topic, 0, OPEN_TIMEOUT_MS,
                                           &start, &target, text);
     int64_t until_ms = clock_mono_ms() + OPEN_TIMEOUT_MS;
-    while (err == KA_OK && at < target) {
-        err = read_some(catalog, &at, text);
+    while (err == KA_OK && catalog->position < target) {
+        err = read_some(catalog, text);
         if (err_class(err) == ERR_CLASS_RETRY)
             err = KA_OK;
         if (err == KA_OK && clock_mono_ms() > until_ms)
@@ -165,13 +169,38 @@ static enum ka_err read_to_end(struct catalog *catalog, struct err_text *text)
     return err;
 }
 
+// A question is answered when the topic was read to an end that was sampled after it.
+struct sample {
+    uint64_t question; // 0 = none under way
+    int64_t end;
+};
+
+static enum ka_err answer(struct catalog *catalog, struct sample *sample, struct err_text *text)
+{
+    uint64_t asked = atomic_load(&catalog->asked);
+    int64_t start = 0;
+    enum ka_err err = KA_OK;
+    if (sample->question == 0 && asked > atomic_load(&catalog->answered)) {
+        err = io_kafka_watermarks(catalog->config.admin, catalog->topic, 0, SAMPLE_TIMEOUT_MS,
+                                  &start, &sample->end, text);
+        sample->question = err == KA_OK ? asked : 0;
+    }
+    if (sample->question != 0 && catalog->position >= sample->end) {
+        atomic_store(&catalog->answered, sample->question);
+        sample->question = 0;
+    }
+    return err;
+}
+
 static void *follow(void *argument)
 {
     struct catalog *catalog = argument;
-    int64_t end = 0;
+    struct sample sample = {0};
     while (!atomic_load(&catalog->stop)) {
         struct err_text text = {{0}};
-        enum ka_err err = read_some(catalog, &end, &text);
+        enum ka_err err = answer(catalog, &sample, &text);
+        if (err == KA_OK)
+            err = read_some(catalog, &text);
         if (err == KA_OK)
             continue;
         log_warn("catalog", "read_failed", "topic=%s error=%s", catalog->topic, text.text);
@@ -251,6 +280,16 @@ void catalog_close(struct catalog **catalog)
 uint64_t catalog_generation(const struct catalog *catalog)
 {
     return atomic_load(&catalog->generation);
+}
+
+uint64_t catalog_ask(struct catalog *catalog)
+{
+    return atomic_fetch_add(&catalog->asked, 1) + 1;
+}
+
+bool catalog_answered(const struct catalog *catalog, uint64_t question)
+{
+    return atomic_load(&catalog->answered) >= question;
 }
 
 static int hex_digit(char c)

@@ -50,6 +50,10 @@ struct catalog_definition {
 };
 // Changes whenever a definition or a current mark does. Any thread, lock-free.
 uint64_t catalog_generation(const struct catalog *catalog);
+// Asks for everything that stands in the topic now; answered once it has been read and the
+// generation counts it. Any thread, lock-free.
+uint64_t catalog_ask(struct catalog *catalog);
+bool catalog_answered(const struct catalog *catalog, uint64_t question);
 // All definitions, in the arena. Any thread.
 void catalog_definitions(struct catalog *catalog, struct arena *arena,
                          const struct catalog_definition **list, size_t *count,

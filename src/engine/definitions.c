@@ -114,7 +114,21 @@ static const struct saga_def *by_id(void *context, const struct def_id *id)
     return compiled == NULL ? NULL : compiled->def;
 }
 
+static uint64_t ask(void *context, struct slice name)
+{
+    const struct definitions *definitions = context;
+    log_info("definitions", "looked_up", "saga=%.*s", SLICE_FMT(name));
+    return catalog_ask(definitions->catalog);
+}
+
+static bool answered(void *context, uint64_t question)
+{
+    const struct definitions *definitions = context;
+    return catalog_answered(definitions->catalog, question) &&
+           catalog_generation(definitions->catalog) == definitions->generation;
+}
+
 struct shard_definitions definitions_lookup(struct definitions *definitions)
 {
-    return (struct shard_definitions){definitions, current, by_id, named};
+    return (struct shard_definitions){definitions, current, by_id, named, ask, answered};
 }

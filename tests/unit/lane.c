@@ -864,6 +864,48 @@ static void a_fetch_error_that_passes_does_not_park(void **state)
     expect(f, failed, "pause 0; parked 0 DIVERGED");
 }
 
+static void a_record_that_waits_holds_only_records_of_its_partition(void **state)
+{
+    struct fixture *f = *state;
+    take(f, 10, "begin a; produce 1");
+    f->fails = KA_ERR_RETRY;
+    take(f, 11, "pause 0");
+    take(f, 12, ""); // was fetched before the pause
+    tick(f, "flush a");
+    flushed(f, 0, "commit 0@11");
+    on(f, LANE_EVENT_COMMITTED, 0, KA_OK, "");
+    result(f, 1, ""); // goes on
+    tick(f, "begin b; flush b");
+    assert_int_equal(f->results, 1);
+    flushed(f, 1, "commit 0@11");
+    on(f, LANE_EVENT_COMMITTED, 1, KA_OK, "");
+    assert_int_equal(lane_deadline(f->lane), f->now_ms + 100);
+    f->now_ms += 100;
+    tick(f, "seek 0@11; resume 0");
+    take(f, 11, "begin a; pause 0"); // not yet
+    f->now_ms += 100;
+    f->fails = KA_OK;
+    tick(f, "seek 0@11; resume 0; flush a");
+    flushed(f, 0, "commit 0@11");
+    on(f, LANE_EVENT_COMMITTED, 0, KA_OK, "");
+    take(f, 11, "begin b; produce 1");
+}
+
+static void an_abort_seeks_back_a_partition_that_waits(void **state)
+{
+    struct fixture *f = *state;
+    take(f, 10, "begin a; produce 1");
+    f->fails = KA_ERR_RETRY;
+    take(f, 11, "pause 0");
+    tick(f, "flush a");
+    on(f, LANE_EVENT_FLUSHED, 0, KA_ERR_ABORT, "abort a");
+    on(f, LANE_EVENT_ABORTED, 0, KA_OK, "seek 0@10");
+    f->now_ms += 100;
+    tick(f, "seek 0@10; resume 0");
+    f->fails = KA_OK;
+    take(f, 10, "begin b; produce 1");
+}
+
 static void an_unpark_during_a_transaction_is_not_forgotten(void **state)
 {
     struct fixture *f = *state;
@@ -955,6 +997,8 @@ int main(void)
         CASE(an_invocation_may_borrow_from_the_result_that_decided_it),
         CASE(a_missing_topic_is_waited_for_and_no_record_is_blamed),
         CASE(a_fetch_error_that_passes_does_not_park),
+        CASE(a_record_that_waits_holds_only_records_of_its_partition),
+        CASE(an_abort_seeks_back_a_partition_that_waits),
         CASE(an_unpark_during_a_transaction_is_not_forgotten),
         CASE(a_state_log_that_lost_its_end_parks_before_the_commit),
         CASE(a_lane_without_producers_does_not_ask_for_ticks),

@@ -20,6 +20,8 @@ struct fixture {
     struct story story; // the definition
     bool defined;       // is it known here?
     bool named;         // does the catalog name it as current?
+    uint64_t asked;     // questions to the catalog
+    uint64_t answered;  // the last one
     struct shards *shards;
     struct lane_processor processor;
     struct lane_partition partition;
@@ -39,6 +41,19 @@ static bool named(void *context, struct slice name)
 {
     struct fixture *f = context;
     return f->named && slice_eq(name, SLICE_LIT("order"));
+}
+
+static uint64_t ask(void *context, struct slice name)
+{
+    struct fixture *f = context;
+    (void)name;
+    return ++f->asked;
+}
+
+static bool answered(void *context, uint64_t question)
+{
+    const struct fixture *f = context;
+    return f->answered >= question;
 }
 
 static const struct saga_def *by_id(void *context, const struct def_id *id)
@@ -74,7 +89,7 @@ static int setup(void **state)
         .reappend_min = 1000,
         .marker_ms = 5000,
     };
-    struct shard_definitions definitions = {f, current, by_id, named};
+    struct shard_definitions definitions = {f, current, by_id, named, ask, answered};
     f->shards = shards_new(&config, &definitions, run_inline, f);
     f->processor = shards_processor(f->shards);
     f->partition.used = true;
@@ -441,6 +456,23 @@ static void states_that_are_missing_park(void **state)
     assert_int_equal(adopt(f, 1, &meta), KA_ERR_DIVERGED);
 }
 
+static void a_start_of_an_unknown_saga_waits_for_the_catalog(void **state)
+{
+    struct fixture *f = *state;
+    begin(f);
+    f->defined = f->named = false;
+    f->partition.asked_at = -1;
+    assert_int_equal(start(f, key_in(0, 0), "{}"), KA_ERR_RETRY);
+    assert_int_equal(start(f, key_in(0, 0), "{}"), KA_ERR_RETRY);
+    assert_int_equal(f->asked, 1); // once for each record
+    f->answered = 1;
+    assert_int_equal(start(f, key_in(0, 0), "{}"), KA_ERR_UNKNOWN_SAGA); // and that was counted
+    assert_int_equal(start(f, key_in(0, 0), "{}"), KA_ERR_RETRY);        // another record
+    assert_int_equal(f->asked, 2);
+    f->defined = true;
+    assert_int_equal(start(f, key_in(0, 0), "{}"), KA_OK);
+}
+
 static void a_state_of_an_unknown_definition_parks_until_it_is_known(void **state)
 {
     struct fixture *f = *state;
@@ -483,6 +515,7 @@ int main(void)
         CASE(a_key_that_is_too_long_is_poison),
         CASE(an_offset_behind_the_marker_parks),
         CASE(states_that_are_missing_park),
+        CASE(a_start_of_an_unknown_saga_waits_for_the_catalog),
         CASE(a_state_of_an_unknown_definition_parks_until_it_is_known),
         CASE(a_start_of_a_saga_that_only_the_catalog_knows_parks),
     };

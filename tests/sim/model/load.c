@@ -82,7 +82,7 @@ static const struct saga_def *by_id(void *context, const struct def_id *id)
 const struct shard_definitions *sim_definitions(struct sim *sim)
 {
     struct shard_definitions *definitions = arena_alloc(&sim->arena, sizeof *definitions);
-    *definitions = (struct shard_definitions){sim, current, by_id, NULL};
+    *definitions = (struct shard_definitions){.context = sim, .current = current, .by_id = by_id};
     return definitions;
 }
 
