@@ -26,6 +26,7 @@ static const struct command commands[] = {
     {"replay", "run a saga again from its history and compare", cmd_replay},
     {"status", "shards, owners, lag and counts", cmd_status},
     {"errors", "what went wrong lately, by class and code", cmd_errors},
+    {"audit", "what was kept from leaving its region", cmd_audit},
     {"dlq", "records that nothing could be done with", cmd_dlq},
     {"version", "versions of kasaga and its libraries", cmd_version},
 };

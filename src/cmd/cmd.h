@@ -88,6 +88,7 @@ const char *cmd_user(void);
 bool cmd_duration(const char *text, int64_t *ms);
 bool cmd_number(const char *text, int64_t min, int64_t max, int64_t *number);
 
+int cmd_audit(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_dev(int argc, char **argv);
 int cmd_dlq(int argc, char **argv);

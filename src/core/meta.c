@@ -44,11 +44,22 @@ void meta_token(const struct meta *meta, struct buf *buf)
     put_number(buf, ':', meta->number);
 }
 
+static void put_audit(struct buf *buf, const struct meta_audit *audit)
+{
+    static const char digits[] = "0123456789abcdef";
+    put_number(buf, ';', audit->sequence);
+    buf_byte(buf, ';');
+    for (size_t i = 0; i < META_HASH_SIZE; i++) {
+        buf_byte(buf, digits[audit->hash[i] >> 4]);
+        buf_byte(buf, digits[audit->hash[i] & 15]);
+    }
+}
+
 void meta_format(const struct meta *meta, struct buf *buf)
 {
     KA_ASSERT(meta_node_ok(meta->node) && meta_lane_ok(meta->lane));
     size_t from = buf->len;
-    buf_str(buf, "k1;");
+    buf_str(buf, meta->audit.sequence > 0 ? "k2;" : "k1;");
     buf_slice_put(buf, meta->node);
     buf_byte(buf, '.');
     buf_slice_put(buf, meta->lane);
@@ -62,6 +73,8 @@ void meta_format(const struct meta *meta, struct buf *buf)
     put_number(buf, ';', meta->counts.compensated);
     put_number(buf, ';', meta->counts.stuck);
     put_number(buf, ';', meta->counts.terminated);
+    if (meta->audit.sequence > 0)
+        put_audit(buf, &meta->audit);
     KA_ASSERT(buf->len - from <= META_MAX);
 }
 
@@ -102,8 +115,32 @@ static bool read_names(struct slice field, struct meta *meta)
     return meta_node_ok(meta->node) && meta_lane_ok(meta->lane);
 }
 
+static int digit_of(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static bool read_audit(struct slice *rest, struct meta_audit *audit)
+{
+    if (!read_number(take_field(rest, ';'), &audit->sequence) || audit->sequence == 0)
+        return false;
+    struct slice hex = take_field(rest, ';');
+    if (hex.len != (size_t)2 * META_HASH_SIZE)
+        return false;
+    for (size_t i = 0; i < META_HASH_SIZE; i++) {
+        int high = digit_of(hex.ptr[2 * i]);
+        int low = digit_of(hex.ptr[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        audit->hash[i] = (unsigned char)(high << 4 | low);
+    }
+    return true;
+}
+
 // `rest` is what follows the version.
-static bool read_fields(struct slice rest, struct meta *meta)
+static bool read_fields(struct slice rest, bool audited, struct meta *meta)
 {
     struct slice end = {rest.ptr + rest.len, 0};
     if (!read_names(take_field(&rest, ';'), meta))
@@ -119,6 +156,8 @@ static bool read_fields(struct slice rest, struct meta *meta)
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (!read_number(take_field(&rest, ';'), numbers[i]))
             return false;
+    if (audited && !read_audit(&rest, &meta->audit))
+        return false;
     return rest.ptr == end.ptr && end.ptr[-1] != ';';
 }
 
@@ -132,10 +171,10 @@ enum ka_err meta_parse(struct slice text, struct meta *meta, struct err_text *de
     int64_t number = 0;
     bool known_form = version.len > 1 && version.ptr[0] == 'k' &&
                       read_number(slice_of(version.ptr + 1, version.len - 1), &number);
-    if (known_form && number != 1)
+    if (known_form && number != 1 && number != 2)
         return err_set(detail, KA_ERR_VERSION, "offset metadata of version %lld: \"%.*s\"",
                        (long long)number, SLICE_FMT(text));
-    if (!known_form || text.len > META_MAX || !read_fields(rest, meta)) {
+    if (!known_form || text.len > META_MAX || !read_fields(rest, number == 2, meta)) {
         *meta = (struct meta){0};
         return err_set(detail, KA_ERR_ENVELOPE, "offset metadata that is not kasaga's: \"%.*s\"",
                        SLICE_FMT(text));

@@ -3,6 +3,7 @@
 // that tells commits apart, where a restore begins, the lane's time and the shard's counts.
 //   k1;<node>.<lane>;<incarnation>:<n>;<low water>;<time ms>;<live>;<started>;<completed>;
 //   <compensated>;<stuck>;<terminated>                        (one line, no blanks, decimal)
+// A shard that has written audit records says "k2" and adds ;<number of them>;<hash of the last>.
 // Not for offsets themselves: those are Kafka's. Pure functions, any thread.
 #ifndef KA_CORE_META_H
 #define KA_CORE_META_H
@@ -11,8 +12,8 @@
 #include "core/err.h"
 #include "core/slice.h"
 
-// A broker takes 4096 bytes (offset.metadata.max.bytes); the longest string we write has about 420.
-enum { META_NODE_MAX = 128, META_LANE_MAX = 32, META_MAX = 512 };
+// A broker takes 4096 bytes (offset.metadata.max.bytes); the longest string we write has about 510.
+enum { META_NODE_MAX = 128, META_LANE_MAX = 32, META_MAX = 640, META_HASH_SIZE = 32 };
 
 // Instances of a shard: `live` now, the others since its first record. Also in the shard's marker.
 struct meta_counts {
@@ -22,6 +23,12 @@ struct meta_counts {
     int64_t compensated;
     int64_t stuck;
     int64_t terminated;
+};
+
+// The end of the chain of a shard's audit records (shard_audit.c).
+struct meta_audit {
+    int64_t sequence;                   // of the last record, the first has 1; 0 = there is none
+    unsigned char hash[META_HASH_SIZE]; // SHA-256 of its value; zero if there is none
 };
 
 // All numbers are 0 or more.
@@ -34,6 +41,7 @@ struct meta {
     int64_t low_water;   // offset of the state topic where a restore begins
     int64_t time_ms;     // lane time, unix ms: it never goes back over a takeover
     struct meta_counts counts;
+    struct meta_audit audit;
 };
 
 // May `name` stand in a metadata string (and in a transactional.id) as a node, as a lane?

@@ -59,6 +59,30 @@ static void what_was_written_is_read_back(void **state)
     assert_int_equal(meta.counts.terminated, 2);
 }
 
+static void the_end_of_the_audit_chain_rides_along(void **state)
+{
+    (void)state;
+    struct buf buf = {0};
+    struct meta meta = sample();
+    struct meta read;
+    meta.audit.sequence = 3;
+    for (int i = 0; i < META_HASH_SIZE; i++)
+        meta.audit.hash[i] = (unsigned char)(0xF0 + i);
+    meta_format(&meta, &buf);
+    struct slice end =
+        SLICE_LIT(";5;9;3;1;0;2;3;"
+                  "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f");
+    assert_true(slice_starts(buf_slice(&buf), SLICE_LIT("k2;us-west-1.s0;")));
+    assert_memory_equal(buf.ptr + buf.len - end.len, end.ptr, end.len);
+    assert_int_equal(meta_parse(buf_slice(&buf), &read, NULL), KA_OK);
+    assert_memory_equal(&read.audit, &meta.audit, sizeof read.audit);
+    for (size_t len = 3; len < buf.len; len++)
+        assert_int_equal(meta_parse(slice_of(buf.ptr, len), &read, NULL), KA_ERR_ENVELOPE);
+    buf.ptr[buf.len - 1] = 'F'; // not as we write it
+    assert_int_equal(meta_parse(buf_slice(&buf), &read, NULL), KA_ERR_ENVELOPE);
+    buf_fini(&buf);
+}
+
 static void the_longest_metadata_fits(void **state)
 {
     (void)state;
@@ -73,7 +97,8 @@ static void the_longest_metadata_fits(void **state)
                         .number = max,
                         .low_water = max,
                         .time_ms = max,
-                        .counts = {max, max, max, max, max, max}};
+                        .counts = {max, max, max, max, max, max},
+                        .audit = {.sequence = max}};
     struct buf buf = {0};
     meta_format(&meta, &buf);
     struct meta read;
@@ -101,8 +126,8 @@ static void another_version_is_named(void **state)
     (void)state;
     struct err_text text = {0};
     struct meta meta;
-    assert_int_equal(meta_parse(SLICE_LIT("k2;whatever"), &meta, &text), KA_ERR_VERSION);
-    assert_string_equal(text.text, "offset metadata of version 2: \"k2;whatever\"");
+    assert_int_equal(meta_parse(SLICE_LIT("k3;whatever"), &meta, &text), KA_ERR_VERSION);
+    assert_string_equal(text.text, "offset metadata of version 3: \"k3;whatever\"");
     assert_int_equal(parse("k0", &meta), KA_ERR_VERSION);
     assert_int_equal(parse("k10;a.b", &meta), KA_ERR_VERSION);
 }
@@ -197,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_written_form_is_fixed),
         cmocka_unit_test(what_was_written_is_read_back),
+        cmocka_unit_test(the_end_of_the_audit_chain_rides_along),
         cmocka_unit_test(the_longest_metadata_fits),
         cmocka_unit_test(nothing_committed_is_not_an_error),
         cmocka_unit_test(another_version_is_named),
