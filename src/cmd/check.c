@@ -135,6 +135,8 @@ static void text_saga(const struct config *config, const struct config_saga *sag
         put(buf, "  %2zu %-16s %s", i + 1, step->name, step->action->name);
         if (step->compensate != NULL)
             put(buf, ", undo %s", step->compensate->name);
+        if (step->region != NULL)
+            put(buf, ", in region %s", step->region);
         put(buf, "%s%s\n", step->optional ? ", optional" : "", step->pivot ? ", pivot" : "");
     }
 }
@@ -149,7 +151,8 @@ static void text_summary(const struct config *config, struct buf *buf)
             config->actions[i].kind == ACTION_EXEC ? config->actions[i].command[0]
                                                    : config->actions[i].library);
     for (size_t i = 0; i < config->saga_count; i++)
-        text_saga(config, &config->sagas[i], buf);
+        if (!config->sagas[i].remote)
+            text_saga(config, &config->sagas[i], buf);
 }
 
 // ---- JSON
@@ -189,6 +192,8 @@ static void json_saga(const struct config *config, const struct config_saga *sag
         json_text(buf, "name", step->name);
         json_text(buf, "action", step->action->name);
         json_text(buf, "undo", step->compensate == NULL ? NULL : step->compensate->name);
+        if (step->region != NULL)
+            json_text(buf, "region", step->region);
         put(buf, ",\"optional\":%s,\"pivot\":%s}", step->optional ? "true" : "false",
             step->pivot ? "true" : "false");
     }
@@ -217,7 +222,7 @@ static void json_config(const struct config *config, struct buf *buf)
         buf_str(buf, "]}");
     }
     buf_str(buf, "],\"sagas\":[");
-    for (size_t i = 0; i < config->saga_count; i++) {
+    for (size_t i = 0; i < config->saga_count && !config->sagas[i].remote; i++) {
         buf_str(buf, i == 0 ? "" : ",");
         json_saga(config, &config->sagas[i], buf);
     }

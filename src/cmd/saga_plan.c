@@ -98,6 +98,7 @@ static void text_step(struct buf *buf, const struct config_step *step, size_t nu
     put(buf, "  %2zu  %-15s ", number, step->name);
     text_call(buf, step->action, step->timeout_ms, &step->retry);
     put(buf, "%s%s\n", step->optional ? ", optional" : "", step->pivot ? ", pivot" : "");
+    text_expression(buf, "region", step->region);
     text_expression(buf, "when", step->when);
     text_expression(buf, "input", step->input);
     if (step->compensate == NULL)
@@ -239,7 +240,7 @@ static int show(const struct cmd_common *common, const struct config *config,
     size_t shown = 0;
     buf_str(&buf, json ? "[" : "");
     for (size_t i = 0; i < config->saga_count; i++) {
-        if (only != NULL && only != &config->sagas[i])
+        if (config->sagas[i].remote || (only != NULL && only != &config->sagas[i]))
             continue;
         buf_str(&buf, json && shown++ > 0 ? "," : "");
         if (common->output == CMD_TEXT)

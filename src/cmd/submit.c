@@ -360,7 +360,8 @@ int cmd_submit(int argc, char **argv)
     submit.deadline_ms = clock_mono_ms() + timeout_ms;
     code = take_data(data, &submit.data);
     if (code == CMD_OK && cmd_app_open(&submit.common, &submit.app, &code)) {
-        if (io_conf_saga(submit.app.config, words.items[0]) == NULL) {
+        const struct config_saga *saga = io_conf_saga(submit.app.config, words.items[0]);
+        if (saga == NULL || saga->remote) {
             code = cmd_complain(CMD_NOT_FOUND, "no saga '%s' in %s", words.items[0],
                                 submit.common.config);
         } else {

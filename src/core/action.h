@@ -25,7 +25,9 @@ struct invocation {
     struct slice tenant;          // may be absent
     struct slice traceparent;     // may be absent
     int64_t timeout_ms;
-    int64_t wait_ms; // it begins within this or not at all, so that time enough is left for it
+    int64_t wait_ms;     // it begins within this or not at all, so that time enough is left for it
+    struct slice region; // where it is to run; absent = here
+    int64_t due_ms;      // of a region: when the attempt is given up, unix ms
 };
 
 // `maybe_done` is set by whoever ran it when the attempt may have had its effect although the

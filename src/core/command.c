@@ -7,15 +7,18 @@
 
 // CRC-64-AVRO of the Parsing Canonical Form of schemas/command.avsc (tests/unit/command.c).
 #define COMMAND_V1 UINT64_C(0x2f400f2b1babcba9)
+// The same of schemas/command_2.avsc, which has one verb more. Written for that verb only, so that
+// an app that has no other regions writes what its older workers read.
+#define COMMAND_V2 UINT64_C(0x04a7ff6256b32b9b)
 
 enum { HOPS_MAX = 255, TEXT_MAX = 64 * 1024, DATA_MAX = 64 * 1024 * 1024 };
 
 static const char *const verb_names[] = {
-    [COMMAND_START] = "start",         [COMMAND_PAUSE] = "pause", [COMMAND_RESUME] = "resume",
-    [COMMAND_CANCEL] = "cancel",       [COMMAND_RETRY] = "retry", [COMMAND_SKIP] = "skip",
-    [COMMAND_TERMINATE] = "terminate",
+    [COMMAND_START] = "start",         [COMMAND_PAUSE] = "pause",   [COMMAND_RESUME] = "resume",
+    [COMMAND_CANCEL] = "cancel",       [COMMAND_RETRY] = "retry",   [COMMAND_SKIP] = "skip",
+    [COMMAND_TERMINATE] = "terminate", [COMMAND_RESULT] = "result",
 };
-enum { VERBS = sizeof verb_names / sizeof verb_names[0] };
+enum { VERBS_V1 = COMMAND_TERMINATE + 1, VERBS = sizeof verb_names / sizeof verb_names[0] };
 
 const char *command_verb_name(enum command_verb verb)
 {
@@ -27,7 +30,7 @@ void command_encode(const struct command *command, struct buf *buf)
 {
     KA_ASSERT((size_t)command->verb < VERBS);
     KA_ASSERT(command->hops >= 0 && command->hops <= HOPS_MAX);
-    avrobin_put_header(buf, COMMAND_V1);
+    avrobin_put_header(buf, (int)command->verb < VERBS_V1 ? COMMAND_V1 : COMMAND_V2);
     avrobin_put_long(buf, command->verb);
     avrobin_put_long(buf, command->hops);
     avrobin_put_long(buf, command->time_ms);
@@ -43,9 +46,9 @@ void command_encode(const struct command *command, struct buf *buf)
     avrobin_put_bytes(buf, command->data);
 }
 
-static void read_v1(struct avrobin_reader *reader, struct command *command)
+static void read(struct avrobin_reader *reader, int verbs, struct command *command)
 {
-    command->verb = (enum command_verb)avrobin_enum(reader, "verb", VERBS);
+    command->verb = (enum command_verb)avrobin_enum(reader, "verb", verbs);
     command->hops = avrobin_int(reader, "hops", 0, HOPS_MAX);
     command->time_ms = avrobin_long(reader, "time_ms", 0, INT64_MAX);
     command->id = avrobin_bytes(reader, "id", TEXT_MAX);
@@ -64,9 +67,10 @@ static void read_v1(struct avrobin_reader *reader, struct command *command)
 static const struct {
     uint64_t fingerprint;
     int version;
-    void (*read)(struct avrobin_reader *reader, struct command *command);
+    int verbs;
 } versions[] = {
-    {COMMAND_V1, 1, read_v1},
+    {COMMAND_V1, 1, VERBS_V1},
+    {COMMAND_V2, 2, VERBS},
 };
 
 enum ka_err command_decode(struct slice bytes, struct command *command, struct err_text *text)
@@ -80,7 +84,7 @@ enum ka_err command_decode(struct slice bytes, struct command *command, struct e
         if (versions[i].fingerprint != fingerprint)
             continue;
         *command = (struct command){0};
-        versions[i].read(&reader, command);
+        read(&reader, versions[i].verbs, command);
         err = avrobin_close(&reader, text);
         return err == KA_OK ? KA_OK : err_wrap(text, err, "command");
     }

@@ -15,7 +15,8 @@ enum command_verb {
     COMMAND_CANCEL,
     COMMAND_RETRY,
     COMMAND_SKIP,
-    COMMAND_TERMINATE
+    COMMAND_TERMINATE,
+    COMMAND_RESULT // how a step ended in another region (remote.h); version 2 of the form
 };
 
 // Absent optional texts are empty slices. `cause` is "topic/partition/offset" of the record that
@@ -33,7 +34,7 @@ struct command {
     struct slice tenant;
     struct slice dataclass;
     struct slice traceparent;
-    struct slice data; // START: JSON object
+    struct slice data; // START, RESULT: JSON object
 };
 
 // Appends the encoding.

@@ -6,6 +6,7 @@
 
 #include "core/assert.h"
 #include "core/json.h"
+#include "core/remote.h"
 
 #include <stdlib.h>
 
@@ -167,10 +168,37 @@ static enum ka_err get_compensate(struct load *load, struct slice object, struct
     return err == KA_OK ? KA_OK : err_wrap(load->text, err, "compensate");
 }
 
+// "eu-central", "tenant" or an expression.
+static enum ka_err get_region(struct load *load, struct slice object, struct step_def *step)
+{
+    const char *source = NULL;
+    enum ka_err err = get_text(load, object, "region", &source);
+    if (err != KA_OK || source == NULL)
+        return err;
+    step->region_of_tenant = strcmp(source, "tenant") == 0;
+    if (step->region_of_tenant)
+        return KA_OK;
+    if (!residency_is_name(slice_str(source)))
+        return get_expr(load, object, "region", &step->region_expr);
+    step->region = source;
+    return KA_OK;
+}
+
+static enum ka_err get_class(struct load *load, struct slice object, struct step_def *step)
+{
+    const char *name = NULL;
+    enum ka_err err = get_text(load, object, "dataclass", &name);
+    step->declared = name != NULL;
+    if (err == KA_OK && name != NULL && !data_class_parse(slice_str(name), &step->dataclass))
+        return wrong(load, "dataclass", "one that is known here");
+    return err;
+}
+
 static enum ka_err get_step(struct load *load, struct slice value, struct step_def *step)
 {
-    static const char *const names[] = {"action", "compensate", "input",      "name", "optional",
-                                        "pivot",  "retry",      "timeout_ms", "when", NULL};
+    static const char *const names[] = {"action", "compensate", "dataclass", "input",
+                                        "name",   "optional",   "pivot",     "region",
+                                        "retry",  "timeout_ms", "when",      NULL};
     enum ka_err err = check_members(load, value, "a step", names);
     if (err == KA_OK)
         err = get_name(load, value, &step->name);
@@ -190,6 +218,10 @@ static enum ka_err get_step(struct load *load, struct slice value, struct step_d
         err = get_retry(load, value, &step->retry);
     if (err == KA_OK)
         err = get_timeout(load, value, &step->timeout_ms);
+    if (err == KA_OK)
+        err = get_region(load, value, step);
+    if (err == KA_OK)
+        err = get_class(load, value, step);
     return err;
 }
 
@@ -273,6 +305,9 @@ static enum ka_err get_saga(struct load *load, struct slice json, struct saga_de
         err = get_history(load, json, &def->history);
     if (err == KA_OK)
         err = get_steps(load, json_member(json, SLICE_LIT("steps")), def);
+    def->remote = err == KA_OK && strncmp(def->name, REMOTE_PREFIX, strlen(REMOTE_PREFIX)) == 0;
+    if (def->remote && def->step_count != 1)
+        return wrong(load, "steps", "one step, of a call from another region");
     return err;
 }
 
@@ -316,6 +351,7 @@ void def_free(struct saga_def **def)
         expr_free(&(*def)->steps[i].when);
         expr_free(&(*def)->steps[i].input);
         expr_free(&(*def)->steps[i].compensate_input);
+        expr_free(&(*def)->steps[i].region_expr);
     }
     arena_fini(&owner->memory);
     free(owner);

@@ -8,6 +8,7 @@
 #include "core/arena.h"
 #include "core/err.h"
 #include "core/expr.h"
+#include "core/residency.h"
 #include "core/schema.h"
 #include "core/slice.h"
 
@@ -54,6 +55,14 @@ struct step_def {
     int64_t compensate_timeout_ms;
     bool optional; // its failure does not fail the saga
     bool pivot;    // once completed there is no way back
+    // Where it runs, and its compensation: a region, that of the tenant, what an expression over
+    // everything known so far gives; none of the three = here.
+    const char *region;
+    bool region_of_tenant;
+    struct expr *region_expr;
+    // Class of what `input` leaves, on the author's word; only its fields can raise it.
+    bool declared;
+    enum data_class dataclass;
 };
 
 enum history_mode { HISTORY_ALL, HISTORY_STEPS, HISTORY_ENDS };
@@ -66,6 +75,7 @@ struct saga_def {
     int64_t dedupe_window_ms; // how long a finished instance is remembered
     size_t state_max; // bytes of one instance (saga_size), of the worker's configuration; 0 = any
     enum history_mode history;
+    bool remote; // its instances run one step for another region (remote.h)
     size_t step_count;
     struct step_def steps[]; // step_count of them
 };

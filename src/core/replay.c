@@ -24,7 +24,7 @@ static const struct invocation *awaited(const struct replay *replay)
 {
     const struct saga_effects *effects = &replay->effects;
     for (size_t i = replay->called; i < effects->invocation_count; i++)
-        if (effects->invocations[i].action->run_inline)
+        if (effects->invocations[i].action->run_inline && effects->invocations[i].region.len == 0)
             return &effects->invocations[i];
     return NULL;
 }
@@ -119,7 +119,10 @@ static enum ka_err start(struct replay *replay, const struct history_doc *doc,
 static enum ka_err begin(struct replay *replay, const struct history_doc *doc,
                          struct err_text *text)
 {
-    replay->effects = (struct saga_effects){.arena = replay->arena, .scratch = replay->scratch};
+    replay->effects = (struct saga_effects){.residency = replay->residency,
+                                            .links = replay->links,
+                                            .arena = replay->arena,
+                                            .scratch = replay->scratch};
     replay->compared = replay->called = 0;
     if (doc->transition == TRANSITION_SAGA_STARTED)
         return start(replay, doc, text);
@@ -141,6 +144,7 @@ static enum ka_err begin(struct replay *replay, const struct history_doc *doc,
         event.attempt = (int32_t)doc->attempt;
         event.compensation = doc->compensation;
         event.result = result_of(doc);
+        event.executed_by = doc->ran_by;
     }
     return move(replay, &event, text);
 }

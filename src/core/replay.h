@@ -17,6 +17,10 @@
 struct replay {
     const struct saga_def *def;
     struct slice key;
+    // Of the configuration that the instance ran with, when it has steps in other regions: where
+    // they ran is decided again. NULL after replay_init.
+    const struct residency *residency;
+    const struct residency_link *links;
     struct arena *arena;
     struct buf *scratch;
     struct saga *saga;           // NULL before its start

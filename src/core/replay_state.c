@@ -33,7 +33,7 @@ static const struct field step_fields[] = {
     OF_STEP(STEP_STATE, state),    OF_STEP(BOOLEAN, maybe_done), OF_STEP(COUNT, attempts),
     OF_STEP(COUNT, undo_attempts), OF_STEP(COUNT, forgiven),     OF_STEP(TIME, due_ms),
     OF_STEP(TIME, forward_end_ms), OF_STEP(BITS, unheard),       OF_STEP(JSON, input),
-    OF_STEP(JSON, result),
+    OF_STEP(JSON, result),         OF_STEP(TEXT, region),
 };
 enum {
     SAGA_FIELDS = sizeof saga_fields / sizeof saga_fields[0],

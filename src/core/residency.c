@@ -126,6 +126,17 @@ enum ka_err residency_raise(struct slice said, enum data_class *dataclass, struc
 
 // ---- Regions
 
+bool residency_is_name(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = fold(text.ptr[i]);
+        bool letter = c >= 'a' && c <= 'z';
+        if (!letter && (i == 0 || ((c < '0' || c > '9') && c != '_' && c != '-')))
+            return false;
+    }
+    return text.len > 0;
+}
+
 int32_t residency_region(const struct residency *residency, struct slice name)
 {
     for (int32_t i = 0; i < residency->region_count; i++)

@@ -70,6 +70,8 @@ enum data_class residency_classify(const struct residency *residency, struct sli
 KA_MUST_USE enum ka_err residency_raise(struct slice said, enum data_class *dataclass,
                                         struct err_text *text);
 
+// Whether a text can be the name of a region (letters, digits, "_", "-"), and not an expression.
+bool residency_is_name(struct slice text);
 // REGION_NONE if there is none of that name.
 int32_t residency_region(const struct residency *residency, struct slice name);
 // Where the data of a tenant is at home; without a tenant, or without a table of tenants: here.

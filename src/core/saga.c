@@ -174,6 +174,10 @@ enum ka_err saga_new(const struct saga_def *def, struct slice key, int64_t incar
     struct slice data = command->data.len == 0 ? SLICE_LIT("{}") : json_trim(command->data);
     if (data.len == 0 || json_type(data) != JSON_OBJECT)
         return err_set(text, KA_ERR_JSON, "the data of %.*s is not a JSON object", SLICE_FMT(key));
+    struct remote_call call;
+    enum ka_err err = def->remote ? remote_call_parse(data, arena, &call, text) : KA_OK;
+    if (err != KA_OK)
+        return err;
     struct saga *fresh = arena_zalloc(arena, sizeof *fresh);
     *fresh = (struct saga){
         .def = def,
@@ -204,6 +208,11 @@ static void start(struct turn *turn)
     saga->started_ms = turn->now_ms;
     if (saga->def->deadline_ms > 0)
         saga->deadline_ms = saga_time_add(turn->now_ms, saga->def->deadline_ms);
+    if (saga->def->remote) { // the caller's: what it has given up is not begun
+        struct remote_call call;
+        saga_called(saga, turn->effects->arena, &call);
+        saga->deadline_ms = call.due_ms;
+    }
     saga_emit(turn, TRANSITION_SAGA_STARTED, NULL)->data = saga->data;
     saga_advance(turn);
 }
@@ -358,6 +367,8 @@ static void take_over(struct turn *turn)
     struct saga_step_state *st = saga_step_in_hand(saga);
     if (st == NULL || saga_finished(saga) || !step_in_flight(st))
         return;
+    if (st->region.len > 0) // its call is a record that stands in the log: nothing was lost
+        return;
     const struct step_def *step = &saga->def->steps[saga->current];
     bool undo = st->state == STEP_UNDO_RUNNING;
     struct attempt attempt = {saga->current, undo ? st->undo_attempts : st->attempts, undo};
@@ -384,7 +395,7 @@ enum ka_err saga_step(struct saga *saga, const struct saga_event *event,
 {
     KA_ASSERT(saga != NULL && effects->arena != NULL && effects->scratch != NULL);
     KA_ASSERT(event->now_ms >= 0);
-    struct turn turn = {.saga = saga, .effects = effects, .now_ms = event->now_ms};
+    struct turn turn = {.saga = saga, .effects = effects, .now_ms = event->now_ms, .event = event};
     enum ka_err err = KA_OK;
     switch (event->type) {
     case SAGA_EVENT_START:

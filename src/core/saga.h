@@ -48,6 +48,7 @@ struct saga_step_state {
     struct slice input;     // what the `input` expression gave, kept for retries and the undo;
                             // absent when the step takes what is known (it can be derived)
     struct slice result;    // JSON object of STEP_DONE; what the undo gets of one that failed
+    struct slice region;    // where its attempts run, decided at the first; absent = here
 };
 
 // Slices point into the arena or the bytes it was decoded from.
@@ -114,15 +115,25 @@ struct transition {
     struct slice input; // of *_STARTED and of a step that starts and ends in one go
     struct slice code;  // of failures and of operator verbs
     struct slice message;
-    struct slice actor;  // of operator verbs
-    struct slice reason; // of operator verbs
-    size_t truncated;    // bytes of data and input that were left out (history_format_short)
+    struct slice actor;       // of operator verbs
+    struct slice reason;      // of operator verbs
+    struct slice region;      // where the step runs; absent = here
+    struct slice executed_by; // of an end in another region: "<region>/<node>"
+    size_t truncated;         // bytes of data and input that were left out (history_format_short)
 };
 
 // What saga_step wants. Grows in the arena. Order of effects: the transitions are written in the
 // same transaction as the state, the invocations run only after it is committed (inline ones: in
 // it, their result comes back as the next event).
+struct saga_refusal { // a step that was not allowed to go where it should: for the audit
+    int32_t step;
+    struct residency_question question;
+    struct slice message;
+};
+
 struct saga_effects {
+    const struct residency *residency; // NULL = there are no other regions
+    const struct residency_link *links;
     struct arena *arena;
     struct buf *scratch; // for merging and formatting; contents are not kept
     struct transition *transitions;
@@ -131,6 +142,9 @@ struct saga_effects {
     struct invocation *invocations;
     size_t invocation_count;
     size_t invocation_cap;
+    struct saga_refusal *refusals;
+    size_t refusal_count;
+    size_t refusal_cap;
 };
 
 enum saga_event_type {
@@ -149,12 +163,14 @@ struct saga_event {
     int32_t attempt;
     bool compensation;
     struct action_result result;
+    struct slice executed_by; // "<region>/<node>" when it ran in another region
     // COMMAND
     const struct command *command;
 };
 
 // A fresh instance from its START command; slices are borrowed from `command` and `key`.
 // Then saga_step with SAGA_EVENT_START. KA_ERR_JSON if the data is not a JSON object,
+// KA_ERR_ENVELOPE if that of a call from another region is none,
 // KA_ERR_TOO_LARGE if it is over def->state_max.
 KA_MUST_USE enum ka_err saga_new(const struct saga_def *def, struct slice key, int64_t incarnation,
                                  const struct command *command, struct arena *arena,
@@ -178,6 +194,10 @@ bool saga_finished(const struct saga *saga);
 size_t saga_size(const struct saga *saga);
 // `more` bytes fit into the instance.
 bool saga_has_room(const struct saga *saga, size_t more);
+// The class of what a step sends: that of the start event, or what the step declares of its input,
+// raised by the fields of `input`.
+enum data_class saga_data_class(const struct saga *saga, int32_t step, struct slice input,
+                                const struct residency *residency, struct arena *arena);
 // Attempts in flight (0 or more), for counts and drains.
 int32_t saga_in_flight(const struct saga *saga);
 

@@ -8,6 +8,9 @@
 
 // CRC-64-AVRO of the Parsing Canonical Form of schemas/saga_state.avsc (tests/unit/saga_codec.c).
 #define SAGA_V1 UINT64_C(0x25d53bdd3c10c041)
+// The same of schemas/saga_state_2.avsc: a step has a region. Written only for instances that have
+// such a step, so that an app without other regions writes what its older workers read.
+#define SAGA_V2 UINT64_C(0x551e736261eb57d2)
 
 enum { TEXT_MAX = 64 * 1024, JSON_MAX = 64 * 1024 * 1024 };
 enum { SAGA_STATES = SAGA_TERMINATED + 1, STEP_STATES = STEP_UNDONE + 1 };
@@ -19,7 +22,15 @@ static bool untouched(const struct saga_step_state *st)
     return st->state == STEP_PENDING && slice_none(st->input);
 }
 
-static void put_step(struct buf *buf, const struct saga_step_state *st)
+static bool goes_elsewhere(const struct saga *saga)
+{
+    for (size_t i = 0; i < saga->def->step_count; i++)
+        if (saga->steps[i].region.len > 0)
+            return true;
+    return false;
+}
+
+static void put_step(struct buf *buf, const struct saga_step_state *st, bool regions)
 {
     avrobin_put_long(buf, st->state);
     avrobin_put_boolean(buf, st->maybe_done);
@@ -31,9 +42,11 @@ static void put_step(struct buf *buf, const struct saga_step_state *st)
     avrobin_put_long(buf, (int64_t)st->unheard);
     avrobin_put_bytes(buf, st->input);
     avrobin_put_bytes(buf, st->result);
+    if (regions)
+        avrobin_put_bytes(buf, st->region);
 }
 
-static void put_steps(struct buf *buf, const struct saga *saga)
+static void put_steps(struct buf *buf, const struct saga *saga, bool regions)
 {
     size_t count = saga->def->step_count;
     while (count > 0 && untouched(&saga->steps[count - 1]))
@@ -41,14 +54,15 @@ static void put_steps(struct buf *buf, const struct saga *saga)
     if (count > 0)
         avrobin_put_long(buf, (int64_t)count);
     for (size_t i = 0; i < count; i++)
-        put_step(buf, &saga->steps[i]);
+        put_step(buf, &saga->steps[i], regions);
     avrobin_put_long(buf, 0);
 }
 
 void saga_encode(const struct saga *saga, struct buf *buf)
 {
     saga_check(saga);
-    avrobin_put_header(buf, SAGA_V1);
+    bool regions = goes_elsewhere(saga);
+    avrobin_put_header(buf, regions ? SAGA_V2 : SAGA_V1);
     avrobin_put_fixed(buf, saga->def->id.bytes, DEF_ID_SIZE);
     avrobin_put_long(buf, saga->incarnation);
     avrobin_put_long(buf, saga->state);
@@ -69,7 +83,7 @@ void saga_encode(const struct saga *saga, struct buf *buf)
     avrobin_put_bytes(buf, saga->fail_message);
     avrobin_put_bytes(buf, saga->cause_code);
     avrobin_put_bytes(buf, saga->cause_message);
-    put_steps(buf, saga);
+    put_steps(buf, saga, regions);
 }
 
 // --- reading
@@ -102,7 +116,7 @@ static void read_head(struct avrobin_reader *reader, struct saga_header *header)
     header->state = (enum saga_state)avrobin_enum(reader, "state", SAGA_STATES);
 }
 
-static void read_step(struct avrobin_reader *reader, struct saga_step_state *st)
+static void read_step(struct avrobin_reader *reader, struct saga_step_state *st, bool regions)
 {
     st->state = (enum step_state)avrobin_enum(reader, "steps.state", STEP_STATES);
     st->maybe_done = avrobin_boolean(reader, "steps.maybe_done");
@@ -114,9 +128,11 @@ static void read_step(struct avrobin_reader *reader, struct saga_step_state *st)
     st->unheard = (uint64_t)avrobin_long(reader, "steps.unheard", INT64_MIN, INT64_MAX);
     st->input = read_object(reader, "steps.input");
     st->result = read_object(reader, "steps.result");
+    if (regions)
+        st->region = read_text(reader, "steps.region");
 }
 
-static void read_steps(struct avrobin_reader *reader, struct saga *saga)
+static void read_steps(struct avrobin_reader *reader, struct saga *saga, bool regions)
 {
     size_t at = 0;
     for (;;) {
@@ -124,11 +140,11 @@ static void read_steps(struct avrobin_reader *reader, struct saga *saga)
         if (count == 0)
             return;
         for (size_t last = at + count; at < last; at++)
-            read_step(reader, &saga->steps[at]);
+            read_step(reader, &saga->steps[at], regions);
     }
 }
 
-static void read_v1(struct avrobin_reader *reader, struct saga *saga)
+static void read(struct avrobin_reader *reader, struct saga *saga, bool regions)
 {
     struct saga_header header = {0};
     read_head(reader, &header);
@@ -153,7 +169,7 @@ static void read_v1(struct avrobin_reader *reader, struct saga *saga)
     saga->fail_message = read_text(reader, "fail_message");
     saga->cause_code = read_text(reader, "cause_code");
     saga->cause_message = read_text(reader, "cause_message");
-    read_steps(reader, saga);
+    read_steps(reader, saga, regions);
 }
 
 // A later version adds a line; what an older one lacks keeps its zero. Every version starts with
@@ -161,9 +177,10 @@ static void read_v1(struct avrobin_reader *reader, struct saga *saga)
 static const struct version {
     uint64_t fingerprint;
     int version;
-    void (*read)(struct avrobin_reader *reader, struct saga *saga);
+    bool regions;
 } versions[] = {
-    {SAGA_V1, 1, read_v1},
+    {SAGA_V1, 1, false},
+    {SAGA_V2, 2, true},
 };
 
 static enum ka_err open_state(struct slice bytes, struct avrobin_reader *reader,
@@ -203,21 +220,21 @@ enum ka_err saga_decode(struct slice bytes, struct slice key, const struct saga_
     enum ka_err err = open_state(bytes, &reader, &version, text);
     if (err != KA_OK)
         return err;
-    struct saga *read = arena_zalloc(arena, sizeof *read);
-    read->def = def;
-    read->key = key;
-    read->steps = arena_zalloc(arena, def->step_count * sizeof *read->steps);
-    version->read(&reader, read);
+    struct saga *fresh = arena_zalloc(arena, sizeof *fresh);
+    fresh->def = def;
+    fresh->key = key;
+    fresh->steps = arena_zalloc(arena, def->step_count * sizeof *fresh->steps);
+    read(&reader, fresh, version->regions);
     err = avrobin_close(&reader, text);
     if (err != KA_OK)
         return err_wrap(text, err, "saga state");
     const char *why = NULL;
-    if (read->data.len == 0)
+    if (fresh->data.len == 0)
         return err_set(text, KA_ERR_AVRO, "saga state: field data: not a JSON object");
-    if (!saga_valid(read, &why))
+    if (!saga_valid(fresh, &why))
         return err_set(text, KA_ERR_AVRO, "saga state: does not hold together: %s", why);
-    if (!saga_rests(read))
+    if (!saga_rests(fresh))
         return err_set(text, KA_ERR_AVRO, "saga state: it waits for nothing");
-    *saga = read;
+    *saga = fresh;
     return KA_OK;
 }

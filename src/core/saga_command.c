@@ -177,6 +177,7 @@ enum ka_err saga_operate(struct turn *turn, const struct command *command, struc
         return refuse(turn, command, "an operator's verb needs a reason", text);
     switch (command->verb) {
     case COMMAND_START:
+    case COMMAND_RESULT:
         return refuse(turn, command, "it has been started", text);
     case COMMAND_PAUSE:
         return pause(turn, command, text);

@@ -42,8 +42,7 @@ const char *transition_type_name(enum transition_type type)
     return type_names[type];
 }
 
-// Room for one more element at the end; the array moves inside the arena when it is full.
-static void *grow(struct arena *arena, void *array, size_t count, size_t *cap, size_t size)
+void *saga_grow(struct arena *arena, void *array, size_t count, size_t *cap, size_t size)
 {
     if (count < *cap)
         return array;
@@ -58,8 +57,9 @@ static void *grow(struct arena *arena, void *array, size_t count, size_t *cap, s
 struct transition *saga_emit(struct turn *turn, enum transition_type type, const struct why *why)
 {
     struct saga_effects *effects = turn->effects;
-    effects->transitions = grow(effects->arena, effects->transitions, effects->transition_count,
-                                &effects->transition_cap, sizeof *effects->transitions);
+    effects->transitions =
+        saga_grow(effects->arena, effects->transitions, effects->transition_count,
+                  &effects->transition_cap, sizeof *effects->transitions);
     struct transition *record = &effects->transitions[effects->transition_count++];
     *record = (struct transition){
         .type = type,
@@ -85,6 +85,12 @@ struct transition *saga_emit_step(struct turn *turn, enum transition_type type,
     record->attempt = attempt->number;
     record->compensation = attempt->compensation;
     record->maybe_done = turn->saga->steps[attempt->step].maybe_done;
+    record->region = turn->saga->steps[attempt->step].region;
+    const struct saga_event *event = turn->event;
+    bool begins = type == TRANSITION_STEP_STARTED || type == TRANSITION_COMPENSATION_STARTED;
+    if (event->type == SAGA_EVENT_RESULT && event->step == attempt->step &&
+        event->compensation == attempt->compensation && !begins)
+        record->executed_by = event->executed_by;
     return record;
 }
 
@@ -120,13 +126,26 @@ struct slice saga_traceparent(const struct saga *saga, int32_t step, int32_t att
     return trace_child(saga->traceparent, hash_mix(seed ^ number << 1 ^ compensation), room);
 }
 
+// A call from another region keeps the caller's keys, and its deadline.
+static void as_called(struct turn *turn, struct invocation *invocation)
+{
+    struct remote_call call;
+    saga_called(turn->saga, turn->effects->arena, &call);
+    invocation->idempotency_key = call.idempotency_key;
+    invocation->forward_key = call.forward_key;
+    if (turn->saga->deadline_ms - turn->now_ms < invocation->timeout_ms)
+        invocation->timeout_ms = turn->saga->deadline_ms - turn->now_ms;
+    invocation->wait_ms = invocation->timeout_ms / 2;
+}
+
 void saga_invoke(struct turn *turn, const struct attempt *attempt, struct slice input)
 {
     struct saga_effects *effects = turn->effects;
     const struct step_def *step = &turn->saga->def->steps[attempt->step];
     bool undo = attempt->compensation;
-    effects->invocations = grow(effects->arena, effects->invocations, effects->invocation_count,
-                                &effects->invocation_cap, sizeof *effects->invocations);
+    effects->invocations =
+        saga_grow(effects->arena, effects->invocations, effects->invocation_count,
+                  &effects->invocation_cap, sizeof *effects->invocations);
     struct slice key = idempotency_key(turn, attempt->step, undo);
     char span[TRACE_PARENT_LEN];
     struct slice trace = saga_traceparent(turn->saga, attempt->step, attempt->number, undo, span);
@@ -147,7 +166,11 @@ void saga_invoke(struct turn *turn, const struct attempt *attempt, struct slice 
         .traceparent = trace.len == 0 ? SLICE_NONE : arena_copy(effects->arena, trace),
         .timeout_ms = timeout_ms,
         .wait_ms = timeout_ms / 2,
+        .region = turn->saga->steps[attempt->step].region,
+        .due_ms = turn->saga->steps[attempt->step].due_ms,
     };
+    if (turn->saga->def->remote)
+        as_called(turn, &effects->invocations[effects->invocation_count - 1]);
 }
 
 int64_t saga_time_add(int64_t time_ms, int64_t more_ms)

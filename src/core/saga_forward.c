@@ -99,7 +99,7 @@ static void complete_step(struct turn *turn, int32_t step, struct slice data)
     struct transition *record = saga_emit_step(turn, TRANSITION_STEP_COMPLETED, &attempt, NULL);
     record->data = data;
     struct why ignored = {0};
-    if (turn->saga->def->steps[step].action->run_inline)
+    if (saga_runs_inline(turn->saga, step, false))
         (void)saga_forward_input(turn, step, &record->input, &ignored);
 }
 
@@ -126,7 +126,7 @@ static void end_badly(struct turn *turn, int32_t step, const struct action_resul
     struct transition *record = fail_step(turn, step, why);
     record->data = result->data;
     struct why ignored = {0};
-    if (def->action->run_inline)
+    if (saga_runs_inline(saga, step, false))
         (void)saga_forward_input(turn, step, &record->input, &ignored);
 }
 
@@ -210,7 +210,8 @@ static void begin_attempt(struct turn *turn, int32_t step, struct slice input)
     st->forward_end_ms = 0;
     saga_move_step(turn, step, STEP_RUNNING, saga_time_add(turn->now_ms, def->timeout_ms));
     struct attempt attempt = {step, st->attempts, false};
-    if (!def->action->run_inline) { // an inline one ends in this transaction and writes only that
+    if (!saga_runs_inline(turn->saga, step,
+                          false)) { // an inline one ends in this transaction and writes only that
         struct transition *record = saga_emit_step(turn, TRANSITION_STEP_STARTED, &attempt, NULL);
         record->input = input;
         record->due_ms = st->due_ms;
@@ -241,7 +242,7 @@ static void begin_step(struct turn *turn, int32_t step)
             return;
         }
     }
-    if (saga_forward_input(turn, step, &value, &why))
+    if (saga_forward_input(turn, step, &value, &why) && saga_place(turn, step, value, &why))
         begin_attempt(turn, step, value);
     else
         fail_step(turn, step, &why)->input = value;

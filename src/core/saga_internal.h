@@ -4,6 +4,7 @@
 #ifndef KA_CORE_SAGA_INTERNAL_H
 #define KA_CORE_SAGA_INTERNAL_H
 
+#include "core/remote.h"
 #include "core/saga.h"
 
 // One call of saga_step: what moves, where the effects go, the time.
@@ -11,6 +12,7 @@ struct turn {
     struct saga *saga;
     struct saga_effects *effects;
     int64_t now_ms;
+    const struct saga_event *event;
 };
 
 // Why something ends or moves: of an attempt (code, message) or of an operator (all four).
@@ -93,6 +95,18 @@ bool saga_may_retry(const struct retry_policy *policy, int32_t failed);
 int64_t saga_time_add(int64_t time_ms, int64_t more_ms);
 // What is known before `step`: the start data merged with the results of completed steps.
 struct slice saga_known(struct turn *turn, int32_t step);
+
+// Room for one more element at the end; the array moves inside the arena when it is full.
+void *saga_grow(struct arena *arena, void *array, size_t count, size_t *cap, size_t size);
+
+// --- saga_place.c
+// Decides where the first attempt of the step runs; later ones go to the same place. False with the
+// reason when it may not go there.
+bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why *why);
+// It runs in the lane, in this transaction.
+bool saga_runs_inline(const struct saga *saga, int32_t step, bool compensation);
+// A call from another region, as it came.
+void saga_called(const struct saga *saga, struct arena *arena, struct remote_call *call);
 
 // --- saga_forward.c
 void saga_forward(struct turn *turn); // state RUNNING

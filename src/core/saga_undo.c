@@ -83,7 +83,7 @@ static void begin_undo(struct turn *turn, int32_t step)
     saga_move_step(turn, step, STEP_UNDO_RUNNING,
                    saga_time_add(turn->now_ms, def->compensate_timeout_ms));
     struct attempt attempt = {step, st->undo_attempts, true};
-    if (!def->compensate->run_inline) {
+    if (!saga_runs_inline(turn->saga, step, true)) {
         struct transition *record =
             saga_emit_step(turn, TRANSITION_COMPENSATION_STARTED, &attempt, NULL);
         record->input = input;
@@ -97,7 +97,7 @@ static void end_well(struct turn *turn, int32_t step, const struct action_result
     struct attempt attempt = {step, turn->saga->steps[step].undo_attempts, true};
     struct slice input = SLICE_NONE;
     struct why ignored = {0};
-    if (turn->saga->def->steps[step].compensate->run_inline)
+    if (saga_runs_inline(turn->saga, step, true))
         (void)saga_undo_input(turn, step, &input, &ignored);
     saga_move_step(turn, step, STEP_UNDONE, 0);
     struct transition *record =

@@ -66,7 +66,11 @@ void shard_mark_changed(struct shard_turn *turn, struct slice key)
 static struct shard_turn turn_of(void *context, struct lane_partition *partition,
                                  struct lane_batch *batch, struct err_text *text)
 {
-    return (struct shard_turn){context, partition->owner, partition, batch, SLICE_NONE, text};
+    return (struct shard_turn){.shards = context,
+                               .shard = partition->owner,
+                               .partition = partition,
+                               .batch = batch,
+                               .text = text};
 }
 
 // A command for another shard is passed on once; again means that somebody cannot count partitions.
@@ -299,6 +303,7 @@ static void on_committed(void *context, struct lane_partition *partition)
     table_commit(shard->table, partition->state_first,
                  partition->state_last < 0 ? -1 : partition->state_last + 1);
     shard->confirmed = shard->counts;
+    shard->audit_confirmed = shard->audit;
     shard->takeover_confirmed = shard->takeover_next;
     shard->marker_ms = shard->marker_pending_ms;
     end_transaction(shard);
@@ -314,6 +319,7 @@ static void on_undo(void *context, struct lane_partition *partition)
     (void)context;
     table_undo(shard->table);
     shard->counts = shard->confirmed;
+    shard->audit = shard->audit_confirmed;
     shard->takeover_next = shard->takeover_confirmed;
     shard->marker_pending_ms = shard->marker_ms;
     end_transaction(shard);
@@ -329,6 +335,7 @@ static void describe(void *context, struct lane_partition *partition, struct met
         KA_RULE(RULE_LOW_WATER) ? table_low_water(shard->table) : table_end(shard->table);
     meta->counts = shard->counts;
     meta->counts.live = (int64_t)table_count(shard->table);
+    meta->audit = shard->audit;
 }
 
 // ---- Coming and going
@@ -389,6 +396,7 @@ static enum ka_err adopt(void *context, struct lane_partition *partition, void *
         shard = shard_new(restore);
         shard->counts = meta->present ? meta->counts : has_marker ? counts : shard->counts;
         shard->confirmed = shard->counts;
+        shard->audit = shard->audit_confirmed = meta->audit;
         err = look_through(shards, shard, text);
     }
     shard_restore_free(&restore);

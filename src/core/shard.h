@@ -22,6 +22,12 @@ struct shard_config {
     size_t record_max;   // bytes of one record that a topic takes
     size_t reappend_min; // M of the bounded restore
     int64_t marker_ms;   // between markers of a working shard
+    // Other regions; NULL, absent where there are none.
+    const struct residency *residency;
+    const struct residency_link *links; // one per region
+    struct slice out_prefix;            // "<app>.out."
+    struct slice audit_topic;
+    void (*sha256)(struct slice bytes, unsigned char digest[META_HASH_SIZE]); // with audit_topic
 };
 
 // Definitions by name (what a START gets) and by id (what a stored state was begun with). Borrowed

@@ -35,6 +35,8 @@ struct shard {
     size_t takeover_count;
     size_t takeover_next;
     size_t takeover_confirmed;
+    struct meta_audit audit; // with the open transaction
+    struct meta_audit audit_confirmed;
     int64_t marker_ms;         // when the last marker was written; confirmed
     int64_t marker_pending_ms; // … with the open transaction
     int64_t now_ms;            // lane time of the last close
@@ -64,6 +66,7 @@ struct shard_turn {
     struct lane_batch *batch;
     struct slice cause;
     struct err_text *text;
+    struct action_result last; // how the last attempt ended in this turn
 };
 
 // shard_saga.c
@@ -76,10 +79,43 @@ KA_MUST_USE enum ka_err shard_saga_timer(struct shard_turn *turn, struct slice k
 // The attempt is dispatched again if it is still the one in flight.
 KA_MUST_USE enum ka_err shard_saga_takeover(struct shard_turn *turn,
                                             const struct shard_takeover *takeover);
+// An attempt has ended somewhere: the saga moves if it is the one in flight.
+KA_MUST_USE enum ka_err shard_saga_ended(struct shard_turn *turn, struct slice key,
+                                         int64_t incarnation, struct saga_event *event);
 // Decodes a live state for its due time and the attempt in flight (its key is left alone).
 KA_MUST_USE enum ka_err shard_saga_look(struct shards *shards, struct slice key, struct slice bytes,
                                         struct arena *arena, int64_t *due_ms, bool *in_flight,
                                         struct shard_takeover *takeover, struct err_text *text);
+
+// shard_remote.c
+// Writes the call for another region. False when it may not or cannot go there: *refused is how the
+// attempt ends.
+KA_MUST_USE bool shard_remote_send(struct shard_turn *turn, const struct saga *saga,
+                                   const struct invocation *call, struct action_result *refused);
+// The end of a saga that ran a step for another region goes back there. turn->last is how the
+// attempt ended.
+void shard_remote_answer(struct shard_turn *turn, const struct saga *saga);
+// A START of such a saga: KA_ERR_ENVELOPE when it is no call that can be answered.
+KA_MUST_USE enum ka_err shard_remote_check(struct shard_turn *turn, const struct command *command);
+// … that cannot be begun here: the caller is told.
+void shard_remote_decline(struct shard_turn *turn, struct slice key, const struct command *command,
+                          const char *code, struct slice message);
+// A RESULT. KA_ERR_ENVELOPE when it is none.
+KA_MUST_USE enum ka_err shard_remote_result(struct shard_turn *turn, struct slice key,
+                                            const struct command *command);
+
+// shard_audit.c
+struct shard_refusal {
+    struct slice key; // of the saga
+    int64_t incarnation;
+    const char *step;
+    const char *action;
+    struct residency_question question;
+    struct slice tenant;
+    struct slice message;
+};
+// Adds a record to the chain of this shard's audit records.
+void shard_audit(struct shard_turn *turn, const struct shard_refusal *refusal);
 
 // Adds a record of the state topic to the batch.
 void shard_state_output(struct shard_turn *turn, struct slice key, struct slice value);

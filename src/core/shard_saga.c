@@ -5,6 +5,7 @@
 #include "core/assert.h"
 #include "core/hash.h"
 #include "core/history.h"
+#include "core/remote.h"
 #include "core/shard_internal.h"
 
 // What Kafka adds to key and value of a record alone in its batch, with room.
@@ -82,28 +83,45 @@ static void bound_result(const struct saga *saga, struct action_result *result)
     };
 }
 
-// Moves the saga by one event and, as long as inline actions come out, by their results.
+// An attempt that ends in this transaction: an inline action, or a call that may not leave. False:
+// it has begun somewhere else.
+static bool ends_here(struct shard_turn *turn, const struct saga *saga,
+                      const struct invocation *call, struct action_result *result)
+{
+    if (call->region.len > 0)
+        return !shard_remote_send(turn, saga, call, result);
+    if (!call->action->run_inline) {
+        lane_batch_invoke(turn->batch, turn->partition, call);
+        return false;
+    }
+    turn->shards->run(turn->shards->run_context, call, &turn->batch->arena, result);
+    return true;
+}
+
+// Moves the saga by one event and, as long as attempts end at once, by their results.
 static enum ka_err run(struct shard_turn *turn, struct saga *saga, struct saga_event *event,
                        struct saga_effects *effects)
 {
-    *effects =
-        (struct saga_effects){.arena = &turn->batch->arena, .scratch = &turn->batch->scratch};
+    *effects = (struct saga_effects){.residency = turn->shards->config.residency,
+                                     .links = turn->shards->config.links,
+                                     .arena = &turn->batch->arena,
+                                     .scratch = &turn->batch->scratch};
     event->now_ms = turn->batch->now_ms;
+    turn->last =
+        event->type == SAGA_EVENT_RESULT ? event->result : (struct action_result){.data = {0}};
     enum ka_err err = saga_step(saga, event, effects, turn->text);
     size_t done = 0;
     while (err == KA_OK && done < effects->invocation_count) {
         struct invocation call = effects->invocations[done++];
-        if (!call.action->run_inline) {
-            lane_batch_invoke(turn->batch, turn->partition, &call);
-            continue;
-        }
         struct saga_event ended = {.type = SAGA_EVENT_RESULT,
                                    .now_ms = turn->batch->now_ms,
                                    .step = call.step,
                                    .attempt = call.attempt,
                                    .compensation = call.compensation};
-        turn->shards->run(turn->shards->run_context, &call, &turn->batch->arena, &ended.result);
+        if (!ends_here(turn, saga, &call, &ended.result))
+            continue;
         bound_result(saga, &ended.result);
+        turn->last = ended.result;
         err = saga_step(saga, &ended, effects, turn->text);
         KA_ASSERT(err == KA_OK); // only commands are refused
     }
@@ -127,10 +145,25 @@ static void store_finished(struct shard_turn *turn, const struct saga *saga)
     scratch->len = from;
 }
 
+static void write_refusals(struct shard_turn *turn, const struct saga *saga,
+                           const struct saga_effects *effects)
+{
+    for (size_t i = 0; i < effects->refusal_count; i++) {
+        const struct saga_refusal *refusal = &effects->refusals[i];
+        const struct step_def *step = &saga->def->steps[refusal->step];
+        shard_audit(turn, &(struct shard_refusal){saga->key, saga->incarnation, step->name,
+                                                  step->action_name, refusal->question,
+                                                  saga->tenant, refusal->message});
+    }
+}
+
 static void store(struct shard_turn *turn, const struct saga *saga,
                   const struct saga_effects *effects)
 {
     write_history(turn, saga, effects);
+    write_refusals(turn, saga, effects);
+    if (saga_finished(saga) && saga->def->remote)
+        shard_remote_answer(turn, saga);
     if (saga_finished(saga)) {
         store_finished(turn, saga);
         return;
@@ -230,6 +263,10 @@ static enum ka_err start(struct shard_turn *turn, struct slice key, int64_t offs
         table_lookup_finished(turn->shard->table, key) != NULL)
         return KA_OK; // started before: the first one counts
     struct slice name = saga_name(key);
+    bool remote = slice_starts(name, SLICE_LIT(REMOTE_PREFIX));
+    enum ka_err err = remote ? shard_remote_check(turn, command) : KA_OK;
+    if (err != KA_OK)
+        return err;
     const struct saga_def *def =
         turn->shards->definitions.current(turn->shards->definitions.context, name);
     bool named = def == NULL && turn->shards->definitions.named != NULL &&
@@ -241,11 +278,21 @@ static enum ka_err start(struct shard_turn *turn, struct slice key, int64_t offs
     if (def == NULL && !looked_up(turn, name, offset))
         return err_set(turn->text, KA_ERR_RETRY, "saga %.*s is looked up in the catalog",
                        SLICE_FMT(name));
+    if (def == NULL && remote) {
+        shard_remote_decline(turn, key, command, "unknown_action",
+                             SLICE_LIT("the action is not configured in this region"));
+        return KA_OK;
+    }
     if (def == NULL)
         return err_set(turn->text, KA_ERR_UNKNOWN_SAGA, "no saga \"%.*s\" is defined",
                        SLICE_FMT(name));
     struct saga *saga = NULL;
-    enum ka_err err = saga_new(def, key, offset, command, &turn->batch->arena, &saga, turn->text);
+    err = saga_new(def, key, offset, command, &turn->batch->arena, &saga, turn->text);
+    if (err != KA_OK && remote) {
+        shard_remote_decline(turn, key, command, "invalid_input",
+                             arena_copy(&turn->batch->arena, slice_str(turn->text->text)));
+        return KA_OK;
+    }
     if (err != KA_OK)
         return err;
     struct saga_effects effects;
@@ -327,28 +374,36 @@ enum ka_err shard_saga_command(struct shard_turn *turn, struct slice key, int64_
 {
     if (command->verb == COMMAND_START)
         return start(turn, key, offset, command);
+    if (command->verb == COMMAND_RESULT)
+        return shard_remote_result(turn, key, command);
     return operate(turn, key, command);
+}
+
+enum ka_err shard_saga_ended(struct shard_turn *turn, struct slice key, int64_t incarnation,
+                             struct saga_event *event)
+{
+    struct saga *saga = NULL;
+    enum ka_err err = load_live(turn, key, &saga);
+    if (err != KA_OK)
+        return err;
+    if (saga == NULL || saga->incarnation != incarnation)
+        return KA_OK; // ended meanwhile, or another life of the same id
+    bound_result(saga, &event->result);
+    struct saga_effects effects;
+    err = run(turn, saga, event, &effects);
+    KA_ASSERT(err == KA_OK);
+    store(turn, saga, &effects);
+    return KA_OK;
 }
 
 enum ka_err shard_saga_result(struct shard_turn *turn, const struct lane_result *result)
 {
-    struct saga *saga = NULL;
-    enum ka_err err = load_live(turn, result->key, &saga);
-    if (err != KA_OK)
-        return err;
-    if (saga == NULL || saga->incarnation != result->incarnation)
-        return KA_OK; // ended meanwhile, or another life of the same id
     struct saga_event event = {.type = SAGA_EVENT_RESULT,
                                .step = result->step,
                                .attempt = result->attempt,
                                .compensation = result->compensation,
                                .result = result->result};
-    bound_result(saga, &event.result);
-    struct saga_effects effects;
-    err = run(turn, saga, &event, &effects);
-    KA_ASSERT(err == KA_OK);
-    store(turn, saga, &effects);
-    return KA_OK;
+    return shard_saga_ended(turn, result->key, result->incarnation, &event);
 }
 
 enum ka_err shard_saga_timer(struct shard_turn *turn, struct slice key)

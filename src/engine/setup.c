@@ -129,6 +129,7 @@ static void copy_lists(struct setup *setup, const struct config *config)
     setup->worker.route_count = config->route_count;
     setup->worker.actions = setup->actions;
     setup->worker.residency = config->residency;
+    setup->worker.links = config->links;
 }
 
 enum ka_err setup_new(const struct config *config, const char *node, struct setup **setup,

@@ -21,8 +21,8 @@ enum {
     OWN_TOPICS = 6
 };
 
-static const char *const role_names[] = {"inbox", "state",   "history", "replies",
-                                         "dlq",   "catalog", "out",     "input"};
+static const char *const role_names[] = {"inbox",   "state", "history", "replies", "dlq",
+                                         "catalog", "audit", "out",     "input"};
 static const char *const action_names[] = {"exists", "create", "refuse"};
 
 const char *topic_role_name(enum topic_role role)
@@ -130,6 +130,10 @@ static void settle(struct topic_entry *entry, const struct config *config, struc
         set(entry, "cleanup.policy", "delete");
         set_number(entry, arena, "retention.ms", config->topics.dlq_keep_ms);
         break;
+    case TOPIC_AUDIT:
+        set(entry, "cleanup.policy", "delete");
+        set_number(entry, arena, "retention.ms", config->topics.audit_keep_ms);
+        break;
     case TOPIC_OUT:
         set(entry, "cleanup.policy", "delete");
         set_number(entry, arena, "retention.ms", config->topics.out_keep_ms);
@@ -192,6 +196,8 @@ static void list_topics(const struct config *config, struct arena *arena, struct
     for (int role = TOPIC_INBOX; role <= TOPIC_CATALOG; role++)
         add_entry(plan, print(arena, "%s.%s", config->app, role_names[role]), (enum topic_role)role,
                   role == TOPIC_CATALOG ? 1 : config->shards);
+    if (config->region_count > 0)
+        add_entry(plan, print(arena, "%s.audit", config->app), TOPIC_AUDIT, config->shards);
     for (size_t i = 0; i < config->region_count; i++)
         if (strcmp(config->regions[i].name, config->region) != 0)
             add_entry(plan, print(arena, "%s.out.%s", config->app, config->regions[i].name),
@@ -308,7 +314,7 @@ static void sum_up(struct topics_plan *plan)
 enum ka_err topics_plan(const struct config *config, struct io_kafka_admin *admin,
                         struct arena *arena, struct topics_plan *plan, struct err_text *text)
 {
-    size_t most = OWN_TOPICS + config->region_count + config->route_count;
+    size_t most = OWN_TOPICS + 1 + config->region_count + config->route_count;
     *plan = (struct topics_plan){
         .app = config->app,
         .entries = arena_zalloc(arena, most * sizeof *plan->entries),

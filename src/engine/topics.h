@@ -16,8 +16,9 @@ enum topic_role {
     TOPIC_REPLIES,
     TOPIC_DLQ,
     TOPIC_CATALOG,
-    TOPIC_OUT,  // records bound for another region
-    TOPIC_INPUT // a user's topic that starts sagas
+    TOPIC_AUDIT, // of an app that has other regions
+    TOPIC_OUT,   // records bound for another region
+    TOPIC_INPUT  // a user's topic that starts sagas
 };
 enum topic_action { TOPIC_EXISTS, TOPIC_CREATE, TOPIC_REFUSE };
 

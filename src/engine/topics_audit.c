@@ -155,6 +155,8 @@ static int64_t keep_of(const struct config *config, enum topic_role role)
         return config->topics.replies_keep_ms;
     case TOPIC_DLQ:
         return config->topics.dlq_keep_ms;
+    case TOPIC_AUDIT:
+        return config->topics.audit_keep_ms;
     case TOPIC_OUT:
         return config->topics.out_keep_ms;
     case TOPIC_INPUT:

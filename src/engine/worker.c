@@ -8,6 +8,7 @@
 #include "engine/namesake.h"
 #include "engine/trimmer.h"
 #include "io/clock.h"
+#include "io/digest.h"
 #include "io/jq.h"
 #include "io/log.h"
 
@@ -31,6 +32,7 @@ enum {
     QUEUE_MIN = 8 * 1024 * 1024,
     QUEUE_MAX = 64 * 1024 * 1024,
     TOPICS_MAX = 256,
+    WARM_MAX = 5 + RESIDENCY_REGIONS_MAX,
     EX_SOFTWARE = 70
 };
 
@@ -56,6 +58,8 @@ struct worker {
     char state[300];
     char history[300];
     char dlq[300];
+    char audit[300];
+    char out_prefix[300];
     char source[300];
     char executed_by[300];
     struct io_kafka_config kafka;
@@ -74,7 +78,9 @@ struct worker {
     const char *input_topics[TOPICS_MAX];
     size_t input_count;
     const char *inbox_list[1];
-    const char *warm[4]; // the topics every lane writes
+    const char *warm[WARM_MAX]; // the topics that lanes write
+    size_t warm_count;
+    struct arena names; // of topics
 };
 
 // ---- Actions
@@ -120,6 +126,11 @@ static struct dlq_context dlq_of(const struct worker *worker)
                                 worker->config->record_max, worker->executed_by};
 }
 
+static bool has_regions(const struct worker_config *config)
+{
+    return config->residency != NULL && config->residency->region_count > 0;
+}
+
 static struct lane_processor shard_processor(struct worker *worker, struct worker_lane *lane)
 {
     const struct worker_config *config = worker->config;
@@ -138,6 +149,11 @@ static struct lane_processor shard_processor(struct worker *worker, struct worke
         .record_max = config->record_max,
         .reappend_min = config->reappend_min,
         .marker_ms = MARKER_MS,
+        .residency = has_regions(config) ? config->residency : NULL,
+        .links = config->links,
+        .out_prefix = slice_str(worker->out_prefix),
+        .audit_topic = slice_str(worker->audit),
+        .sha256 = digest_sha256,
     };
     struct shard_definitions lookup = definitions_lookup(lane->definitions);
     lane->shards = shards_new(&shard, &lookup, run_inline, lane);
@@ -208,7 +224,7 @@ static enum ka_err start_lane(struct worker *worker, bool shard, int32_t number,
         .topics = shard ? worker->inbox_list : worker->input_topics,
         .topic_count = shard ? 1 : worker->input_count,
         .warm_topics = worker->warm,
-        .warm_count = 4,
+        .warm_count = worker->warm_count,
         .state_topic = shard ? worker->state : NULL,
         .limits = config->limits,
         .invoker = shard ? worker->invoker : NULL,
@@ -259,6 +275,21 @@ static bool every(int64_t *last_ms, int64_t now_ms, int64_t period_ms)
 // ---- Start and stop
 // ------------------------------------------------------------------------------
 
+// What is written for other regions, and what is refused.
+static void name_regions(struct worker *worker)
+{
+    const struct residency *residency = worker->config->residency;
+    char topic[LANE_TOPIC_MAX + 100];
+    worker->warm[worker->warm_count++] = worker->audit;
+    for (int32_t i = 0; i < residency->region_count; i++) {
+        if (i == residency->here)
+            continue;
+        snprintf(topic, sizeof topic, "%s%.*s", worker->out_prefix,
+                 SLICE_FMT(residency->regions[i]));
+        worker->warm[worker->warm_count++] = arena_str(&worker->names, slice_str(topic));
+    }
+}
+
 static void name_things(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
@@ -268,6 +299,8 @@ static void name_things(struct worker *worker)
     snprintf(worker->state, sizeof worker->state, "%s.state", config->app);
     snprintf(worker->history, sizeof worker->history, "%s.history", config->app);
     snprintf(worker->dlq, sizeof worker->dlq, "%s.dlq", config->app);
+    snprintf(worker->audit, sizeof worker->audit, "%s.audit", config->app);
+    snprintf(worker->out_prefix, sizeof worker->out_prefix, "%s.out.", config->app);
     snprintf(worker->source, sizeof worker->source, "/kasaga/%s/%s", config->region, config->app);
     snprintf(worker->executed_by, sizeof worker->executed_by, "%s/%s", config->region,
              config->node);
@@ -279,6 +312,9 @@ static void name_things(struct worker *worker)
     worker->warm[1] = worker->history;
     worker->warm[2] = worker->state;
     worker->warm[3] = worker->dlq;
+    worker->warm_count = 4;
+    if (has_regions(config))
+        name_regions(worker);
 }
 
 // memory_max is shared out: up to half of it for records fetched ahead, the rest for states.
@@ -323,7 +359,7 @@ static enum ka_err check_topics(struct worker *worker, struct err_text *text)
 {
     int32_t shards = worker->config->shards;
     enum ka_err err = KA_OK;
-    for (size_t i = 0; i < 4 && err == KA_OK; i++)
+    for (size_t i = 0; i < worker->warm_count && err == KA_OK; i++)
         err = check_topic(worker, worker->warm[i], shards, text);
     for (size_t i = 0; i < worker->input_count && err == KA_OK; i++)
         err = check_topic(worker, worker->input_topics[i], 0, text);
@@ -643,6 +679,7 @@ enum ka_err worker_run(const struct worker_config *config, const atomic_bool *st
     if (err_class(err) == ERR_CLASS_RETRY && atomic_load(stop))
         err = KA_OK; // it was asked to stop before it could begin
     enum ka_err left = stop_all(worker);
+    arena_fini(&worker->names);
     free(worker);
     return err == KA_OK && left != KA_OK
                ? err_set(text, left, "an action did not end in %d ms", STOP_LIMIT_MS)

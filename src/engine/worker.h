@@ -53,7 +53,8 @@ struct worker_config {
     size_t definition_count;
     const struct worker_route *routes;
     size_t route_count;
-    const struct residency *residency; // NULL = nothing is classified
+    const struct residency *residency;  // NULL = nothing is classified
+    const struct residency_link *links; // one per region
 };
 
 // Runs until *stop becomes true (a signal handler sets it), then drains: open transactions are

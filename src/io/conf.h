@@ -81,6 +81,8 @@ struct config_step {
     int64_t compensate_timeout_ms;
     bool optional;
     bool pivot;
+    const char *region;    // a name, "tenant" or jq source; NULL = here
+    const char *dataclass; // NULL = that of the event
     const struct conf_node *node;
 };
 
@@ -96,6 +98,7 @@ struct config_saga {
     size_t step_count;
     struct slice json; // normalised form: what the catalog carries and def_load reads
     struct def_id id;  // of json
+    bool remote;       // of no file: runs one action for other regions (core/remote.h)
     const struct conf_node *node;
 };
 
@@ -132,6 +135,7 @@ struct config_topics {
     int64_t replies_keep_ms;
     int64_t dlq_keep_ms;
     int64_t out_keep_ms;
+    int64_t audit_keep_ms;
 };
 
 struct config_lanes {

@@ -209,6 +209,8 @@ struct raw_step {
     int64_t compensate_timeout_ms;
     bool optional;
     bool pivot;
+    const char *region;
+    int32_t dataclass;
     const struct conf_node *node;
 };
 
@@ -278,6 +280,10 @@ enum { RAW_MODE_REQUIRED, RAW_MODE_PREFERRED };
 
 bool conf_refuse_action(struct conf *conf, const struct conf_node *node);
 bool conf_refuse_step(struct conf *conf, const struct conf_node *node);
+
+// The index of a region; reports it when there is none.
+int32_t conf_need_region(struct conf *conf, const struct conf_node *node, const char *key,
+                         const char *name);
 
 // ---- Passes; each reports what is wrong and leaves something usable behind
 void conf_build_kafka(struct conf *conf, const struct raw_config *raw);

@@ -219,10 +219,12 @@ static void put_step(struct buf *buf, const struct config_step *step)
         put_number(buf, "timeout_ms", step->compensate_timeout_ms);
         buf_byte(buf, '}');
     }
+    put_text(buf, "dataclass", step->dataclass);
     put_text(buf, "input", step->input);
     put_text(buf, "name", step->name);
     put_bool(buf, "optional", step->optional);
     put_bool(buf, "pivot", step->pivot);
+    put_text(buf, "region", step->region);
     put_retry(buf, &step->retry);
     put_number(buf, "timeout_ms", step->timeout_ms);
     put_text(buf, "when", step->when);

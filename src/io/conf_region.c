@@ -28,9 +28,8 @@ static int32_t find_region(const struct config *config, const char *name)
     return REGION_NONE;
 }
 
-// The region of a key; reports it when there is none.
-static int32_t need_region(struct conf *conf, const struct conf_node *node, const char *key,
-                           const char *name)
+int32_t conf_need_region(struct conf *conf, const struct conf_node *node, const char *key,
+                         const char *name)
 {
     const struct config *config = conf->config;
     int32_t found = find_region(config, name);
@@ -68,7 +67,7 @@ static void build_regions(struct conf *conf, const struct raw_config *raw)
             (struct config_region){name, own ? 0 : from[i].rtt_ms, from[i].node};
     }
     if (config->region_count > 0 && config->region != NULL)
-        (void)need_region(conf, conf->root, "region", config->region);
+        (void)conf_need_region(conf, conf->root, "region", config->region);
 }
 
 // ---- Names of fields
@@ -157,7 +156,7 @@ static struct residency_row row_of(struct conf *conf, const struct raw_rule *rul
                        "mode = \"preferred\"");
         return row;
     }
-    row.region = need_region(conf, rule->node, "target", rule->target);
+    row.region = conf_need_region(conf, rule->node, "target", rule->target);
     row.target = row.region == REGION_NONE ? TARGET_OWN : TARGET_REGION;
     return row;
 }
@@ -202,7 +201,8 @@ static void build_rows(struct conf *conf, const struct raw_residency *raw,
             if (is_any(&rules[i]) == (named == 1) || rules[i].dataclass < 0)
                 continue;
             struct residency_row row = row_of(conf, &rules[i]);
-            int32_t home = named ? need_region(conf, rules[i].node, "region", rules[i].region) : 0;
+            int32_t home =
+                named ? conf_need_region(conf, rules[i].node, "region", rules[i].region) : 0;
             int32_t last = named ? home : residency->region_count - 1;
             for (; home >= 0 && home <= last; home++)
                 rows[home * DATA_CLASSES + rules[i].dataclass] = row;
@@ -259,7 +259,8 @@ static void build_tenants(struct conf *conf, const struct raw_config *raw,
         if (from[i].name == NULL || from[i].region == NULL)
             continue;
         tenants[residency->tenant_count++] = (struct residency_tenant){
-            slice_str(from[i].name), need_region(conf, from[i].node, "region", from[i].region)};
+            slice_str(from[i].name),
+            conf_need_region(conf, from[i].node, "region", from[i].region)};
     }
     qsort(tenants, residency->tenant_count, sizeof *tenants, by_name);
     refuse_same_tenants(conf, raw, residency);

@@ -4,10 +4,13 @@
 #include "io/conf_int.h"
 
 #include "core/expr.h"
+#include "core/remote.h"
 #include "io/digest.h"
 #include "io/jq.h"
 
 enum { COMPENSATE_ATTEMPTS = 10 };
+#define REMOTE_DEDUPE_MS (INT64_C(24) * 3600 * 1000)
+#define REMOTE_TIMEOUT_MS (INT64_C(7) * 24 * 3600 * 1000) // the longest that a step can have
 
 bool conf_refuse_step(struct conf *conf, const struct conf_node *node)
 {
@@ -98,6 +101,35 @@ static void needs_compensate(struct conf *conf, const struct raw_step *step)
     }
 }
 
+static void check_region(struct conf *conf, const struct raw_step *from)
+{
+    const struct config *config = conf->config;
+    const struct conf_node *node = from->node;
+    const struct conf_node *declared = conf_child(node, "dataclass");
+    if (from->region == NULL) {
+        if (declared != NULL)
+            conf_error(conf, declared, "\"dataclass\" has no effect without \"region\"");
+        return;
+    }
+    if (declared != NULL && from->input == NULL)
+        conf_error(conf, declared,
+                   "\"dataclass\" needs \"input\": it is the class of what that leaves");
+    if (config->region_count < 2)
+        conf_error(conf, conf_at(node, "region"), "\"region\" needs other regions: \"regions\"");
+    else if (strcmp(from->region, "tenant") == 0 && config->residency->tenant_count == 0)
+        conf_error(conf, conf_at(node, "region"), "\"region\" = \"tenant\" needs \"tenants\"");
+    else if (strcmp(from->region, "tenant") != 0 && residency_is_name(slice_str(from->region)))
+        (void)conf_need_region(conf, node, "region", from->region);
+    if (!residency_is_name(slice_str(from->region)))
+        check_expr(conf, node, "region", from->region);
+    const char *const actions[] = {from->action, from->compensate};
+    for (size_t i = 0; i < 2; i++)
+        if (actions[i] != NULL && strlen(actions[i]) + strlen(REMOTE_PREFIX) >= DEF_NAME_MAX)
+            conf_error(conf, conf_at(node, i == 0 ? "action" : "compensate"),
+                       "an action that runs in another region has a name of at most %zu characters",
+                       DEF_NAME_MAX - 1 - strlen(REMOTE_PREFIX));
+}
+
 static void build_step(struct conf *conf, const struct raw_step *from, struct config_step *step)
 {
     *step = (struct config_step){
@@ -109,6 +141,8 @@ static void build_step(struct conf *conf, const struct raw_step *from, struct co
         .compensate_input = from->compensate_input,
         .optional = from->optional,
         .pivot = from->pivot,
+        .region = from->region,
+        .dataclass = from->dataclass < 0 ? NULL : data_class_name((enum data_class)from->dataclass),
         .node = from->node,
     };
     if (step->action != NULL) {
@@ -126,6 +160,7 @@ static void build_step(struct conf *conf, const struct raw_step *from, struct co
     check_expr(conf, from->node, "input", from->input);
     check_expr(conf, from->node, "compensate_input", from->compensate_input);
     needs_compensate(conf, from);
+    check_region(conf, from);
     if (step->pivot && step->optional)
         conf_error(conf, conf_at(from->node, "pivot"),
                    "a step cannot be both pivot and optional: its failure would mean nothing");
@@ -168,11 +203,37 @@ static bool is_own_topic(const struct config *config, const char *topic)
     return strncmp(topic + len + 1, "out.", 4) == 0;
 }
 
-static void check_start(struct conf *conf, const struct raw_start *start)
+// The id stands in keys, and keys cross borders with every step in another region.
+static void check_id(struct conf *conf, const struct raw_start *start,
+                     const struct config_saga *saga)
+{
+    const struct residency *residency = conf->config->residency;
+    bool leaves = false;
+    for (size_t i = 0; i < saga->step_count; i++)
+        leaves = leaves || saga->steps[i].region != NULL;
+    if (!leaves || residency == NULL || start->id == NULL)
+        return;
+    const char *dot = strrchr(start->id, '.');
+    const char *name = dot == NULL || !residency_is_name(slice_str(dot + 1)) ? "" : dot + 1;
+    struct buf json = {0};
+    buf_str(&json, "{\"");
+    buf_str(&json, name);
+    buf_str(&json, "\":0}");
+    enum data_class dataclass = residency_classify(residency, buf_slice(&json), conf->memory);
+    if (dataclass != CLASS_PUBLIC)
+        conf_error(conf, conf_at(start->node, "id"),
+                   "the id %s is %s, and keys go to other regions with steps that have \"region\"",
+                   start->id, data_class_name(dataclass));
+    buf_fini(&json);
+}
+
+static void check_start(struct conf *conf, const struct raw_start *start,
+                        const struct config_saga *saga)
 {
     if (start->node == NULL)
         return;
     check_expr(conf, start->node, "id", start->id);
+    check_id(conf, start, saga);
     if (start->topic != NULL && is_own_topic(conf->config, start->topic))
         conf_error(conf, conf_at(start->node, "topic"),
                    "\"%s\" is one of the app's own topics: a saga cannot start from it",
@@ -211,7 +272,7 @@ static void build_saga(struct conf *conf, const struct raw_saga *from, struct co
         .step_count = count,
         .node = from->node,
     };
-    check_start(conf, &from->start);
+    check_start(conf, &from->start, saga);
     check_deadline(conf, saga);
     if (conf->report->errors > 0)
         return;
@@ -231,12 +292,67 @@ static void add_route(struct conf *conf, struct config_route *routes, const stru
     };
 }
 
+// ---- Actions that other regions call
+
+static bool is_called(const struct config *config, const struct config_action *action)
+{
+    for (size_t i = 0; i < config->saga_count; i++)
+        for (size_t j = 0; j < config->sagas[i].step_count; j++) {
+            const struct config_step *step = &config->sagas[i].steps[j];
+            if (step->region != NULL && (step->action == action || step->compensate == action))
+                return true;
+        }
+    return false;
+}
+
+// One attempt: the caller's policy retries, and its deadline comes with the call.
+static void add_remote(struct conf *conf, const struct config_action *action,
+                       struct config_saga *saga)
+{
+    struct config_step *step = arena_zalloc(conf->memory, sizeof *step);
+    *step = (struct config_step){
+        .name = "run",
+        .action = action,
+        .input = ".input",
+        .retry = {.attempts = 1, .backoff_ms = 250, .backoff_max_ms = 30000},
+        .timeout_ms = REMOTE_TIMEOUT_MS,
+        .node = action->node,
+    };
+    *saga = (struct config_saga){
+        .name = conf_text(conf, REMOTE_PREFIX "%s", action->name),
+        .version = 1,
+        .description = "",
+        .pattern = "saga",
+        .dedupe_window_ms = REMOTE_DEDUPE_MS,
+        .history = HISTORY_ALL,
+        .steps = step,
+        .step_count = 1,
+        .remote = true,
+        .node = action->node,
+    };
+    saga->json = conf_saga_json(conf, saga);
+    saga->id = digest_def_id(saga->json);
+}
+
+static void add_remotes(struct conf *conf, struct config_saga *sagas)
+{
+    struct config *config = conf->config;
+    size_t written = config->saga_count;
+    for (size_t i = 0; i < config->action_count; i++)
+        if (is_called(config, &config->actions[i]))
+            add_remote(conf, &config->actions[i], &sagas[written++]);
+    if (written > config->saga_count && config->dedupe_window_ms < REMOTE_DEDUPE_MS)
+        config->dedupe_window_ms = REMOTE_DEDUPE_MS;
+    config->saga_count = written;
+}
+
 void conf_build_sagas(struct conf *conf, const struct raw_config *raw)
 {
     const struct raw_saga *from = raw->sagas.items;
     size_t count = raw->sagas.count;
     struct config *config = conf->config;
-    struct config_saga *sagas = arena_zalloc(conf->memory, count * sizeof *sagas);
+    struct config_saga *sagas =
+        arena_zalloc(conf->memory, (count + config->action_count) * sizeof *sagas);
     struct config_route *routes = arena_zalloc(conf->memory, count * sizeof *routes);
     config->sagas = sagas;
     config->routes = routes;
@@ -253,4 +369,6 @@ void conf_build_sagas(struct conf *conf, const struct raw_config *raw)
         if (sagas[i].dedupe_window_ms > config->dedupe_window_ms)
             config->dedupe_window_ms = sagas[i].dedupe_window_ms;
     }
+    if (conf->report->errors == 0)
+        add_remotes(conf, sagas);
 }

@@ -67,6 +67,8 @@ static const struct conf_key topics_keys[] = {
      .min = MINUTE, .max = YEARS(10),
      .doc = "Retention of the topics `<app>.out.<region>`: how long another region may be out of "
             "reach before records bound for it are lost."},
+    {"audit_keep", CONF_DURATION, FIELD(raw_config, config.topics.audit_keep_ms),
+     .fallback = "365d", .min = MINUTE, .max = YEARS(10), .doc = "Retention of `<app>.audit`."},
 };
 
 static const struct conf_key lanes_keys[] = {
@@ -210,7 +212,14 @@ static const struct conf_key step_keys[] = {
     {"distributed", CONF_RESERVED, .doc = NULL},
     {"saga", CONF_RESERVED, .doc = NULL},
     {"wait", CONF_RESERVED, .doc = NULL},
-    {"region", CONF_RESERVED, .doc = NULL},
+    {"region", CONF_STRING, FIELD(raw_step, region),
+     .doc = "Where it runs, and its compensation: one of `regions`, `tenant` (where the tenant is "
+            "at home) or jq over everything known so far. Without it: here. Residency decides "
+            "whether the input may go there, see [residency.md](residency.md)."},
+    {"dataclass", CONF_ENUM, FIELD(raw_step, dataclass), .choices = classes,
+     .shown = "that of the event",
+     .doc = "With `region`: the class of what `input` leaves of the event, on your word. A field "
+            "of a higher class in it raises it again."},
     {"consistency", CONF_RESERVED, .doc = NULL},
 };
 
@@ -238,7 +247,7 @@ static const struct conf_group step_group = {
     .title = "sagas.steps",
     .one = "a step",
     .doc = "In the order in which they run. Step forms `parallel`, `distributed`, `saga`, `wait` "
-           "and the keys `region`, `consistency` are not available in this version.",
+           "and the key `consistency` are not available in this version.",
     .size = sizeof(struct raw_step),
     .node_offset = offsetof(struct raw_step, node),
     .refuse = conf_refuse_step,

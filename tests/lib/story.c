@@ -10,6 +10,30 @@
 
 enum { TOKEN_MAX = 512, INCARNATION = 17 };
 
+static const struct slice regions[] = {{"us-west", 7}, {"eu-central", 10}, {"apac-east", 9}};
+static const struct residency_pattern patterns[] = {{{"email", 5}, CLASS_PERSONAL},
+                                                    {{"iban", 4}, CLASS_FINANCIAL},
+                                                    {{"diagnosis", 9}, CLASS_SENSITIVE}};
+static const struct residency_tenant tenants[] = {{{"acme", 4}, 1}};
+#define OWN                                                                                        \
+    {                                                                                              \
+        TARGET_OWN, REGION_NONE, true                                                              \
+    }
+#define ANY                                                                                        \
+    {                                                                                              \
+        TARGET_CLOSEST, REGION_NONE, false                                                         \
+    }
+static const struct residency_row rows[3 * DATA_CLASSES] = {ANY, OWN, OWN, OWN, ANY, OWN,
+                                                            OWN, OWN, ANY, OWN, OWN, OWN};
+const struct residency story_residency = {.regions = regions,
+                                          .region_count = 3,
+                                          .rows = rows,
+                                          .patterns = patterns,
+                                          .pattern_count = 3,
+                                          .tenants = tenants,
+                                          .tenant_count = 1};
+const struct residency_link story_links[3] = {{true, 0}, {true, 80}, {true, 150}};
+
 static _Noreturn void give_up(const char *what, const char *line)
 {
     fprintf(stderr, "story: %s: %s\n", what, line);
@@ -158,6 +182,14 @@ static void set_step(struct story *story, struct step_def *step, struct action_d
         action->params = make_schema(story, value);
     } else if (strcmp(word, "result") == 0) {
         action->result = make_schema(story, value);
+    } else if (strcmp(word, "class") == 0) {
+        step->declared = data_class_parse(slice_str(value), &step->dataclass);
+    } else if (strcmp(word, "region") == 0) {
+        step->region_of_tenant = strcmp(value, "tenant") == 0;
+        if (*value == '\'')
+            step->region_expr = compile(value);
+        else if (!step->region_of_tenant)
+            step->region = keep(story, value);
     } else if (!set_number(step, word, value)) {
         set_undo(step, undo, word, value);
     }
@@ -196,6 +228,8 @@ static void define_saga(struct story *story, const char *line)
             story->def->deadline_ms = duration(word + 9);
         else if (strncmp(word, "state-max=", 10) == 0)
             story->def->state_max = (size_t)atoi(word + 10);
+        else if (strncmp(word, "tenant=", 7) == 0)
+            story->tenant = keep(story, word + 7);
         else
             give_up("no such option", word);
     }
@@ -250,6 +284,7 @@ void story_fini(struct story *story)
         expr_free(&story->def->steps[i].when);
         expr_free(&story->def->steps[i].input);
         expr_free(&story->def->steps[i].compensate_input);
+        expr_free(&story->def->steps[i].region_expr);
     }
     free(story->def);
     arena_fini(&story->lasting);
@@ -311,6 +346,8 @@ static void say_transition(struct story *story, const struct transition *t)
                  t->due_ms);
     if (t->maybe_done)
         say(story, ", maybe done");
+    say_slice(story, ", in ", t->region);
+    say_slice(story, ", ran by ", t->executed_by);
     say_slice(story, ", by ", t->actor);
     say_slice(story, ": ", t->reason);
     say(story, "\n");
@@ -321,6 +358,7 @@ static void say_invocation(struct story *story, const struct invocation *call)
     say(story, "  -> %s %.*s#%d", call->compensation ? "undo" : "call",
         SLICE_FMT(call->idempotency_key), call->attempt);
     say(story, " of %s", call->action->name);
+    say_slice(story, " in ", call->region);
     say_slice(story, " closes ", call->forward_key);
     say_slice(story, " with ", call->input);
     say(story, "\n");
@@ -396,7 +434,10 @@ static void store(struct story *story)
 
 static void step(struct story *story, const struct saga_event *event)
 {
-    story->effects = (struct saga_effects){.arena = &story->batch, .scratch = &story->scratch};
+    story->effects = (struct saga_effects){.residency = &story_residency,
+                                           .links = story_links,
+                                           .arena = &story->batch,
+                                           .scratch = &story->scratch};
     story->text.text[0] = '\0';
     story->err = saga_step(story->saga, event, &story->effects, &story->text);
     say_effects(story, event->type);
@@ -409,6 +450,7 @@ static void tell_start(struct story *story, const char *data)
                               .id = SLICE_LIT("e-1"),
                               .type = SLICE_LIT("order.placed"),
                               .source = SLICE_LIT("/web"),
+                              .tenant = slice_str(story->tenant),
                               .data = slice_str(data)};
     story->err = saga_new(story->def, SLICE_LIT("order/4711"), INCARNATION, &command, &story->batch,
                           &story->saga, &story->text);
@@ -427,6 +469,11 @@ static int32_t find_step(const struct story *story, const char *name)
 // "charge", "charge#1", "charge/undo", "charge/undo#2".
 static void parse_attempt(struct story *story, char *word, struct saga_event *event)
 {
+    char *by = strchr(word, '@');
+    if (by != NULL) {
+        *by = '\0';
+        event->executed_by = slice_str(by + 1);
+    }
     char *number = strchr(word, '#');
     if (number != NULL)
         *number++ = '\0';

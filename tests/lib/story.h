@@ -3,13 +3,16 @@
 // stories and by the unit tests of the saga. After each event the instance goes through its stored
 // form and all memory of the event is given back, as after a takeover.
 //
-//   saga order deadline=10m state-max=400           the definition: one saga, then its steps
+//   saga order deadline=10m tenant=acme             the definition: one saga, then its steps
 //   step reserve undo=stock.release retry=3 timeout=5s input='{sku}' when='.sku' optional pivot
 //        inline undo-inline undo-retry=2 undo-timeout=2s undo-input='.result' backoff=1s
 //        backoff-max=8s params=sku:string,units:long result=id:string
+//        region=eu-central (or tenant, or '.to') class=public
+//   It is told in us-west; eu-central and apac-east are the other regions (story_residency).
 //
 //   start {"sku": 1}              the start event
 //   ok charge {"id": 7}           results of the latest attempt; charge#1 of the first,
+//   ok charge@eu-central/n7 {}    … that ran in another region
 //   no charge declined text       charge/undo of the compensation; a message that ends in "?" may
 //   again charge busy 5s text     have happened. again = try again, after 5s if said
 //   unknown charge
@@ -25,7 +28,14 @@
 enum { STORY_EPOCH_S = 1767225600 }; // 2026-01-01T00:00:00Z: stories begin there
 #define STORY_EPOCH_MS (STORY_EPOCH_S * INT64_C(1000))
 
+// Personal data of eu-central stays there, financial data in us-west; public data goes anywhere,
+// all else stays. Fields: email is personal, iban financial, diagnosis sensitive. acme is at home
+// in eu-central.
+extern const struct residency story_residency;
+extern const struct residency_link story_links[3];
+
 struct story {
+    const char *tenant;   // of the start event; NULL = none
     struct arena lasting; // the definition
     struct arena batch;   // of the event in hand
     struct buf scratch;

@@ -217,6 +217,31 @@ static void absent_texts_are_read_as_absent(void **state)
     buf_fini(&buf);
 }
 
+static void a_result_is_of_the_second_version(void **state)
+{
+    (void)state;
+    struct avroc avroc;
+    avro_value_t value;
+    struct buf ours = {0};
+    struct buf theirs = {0};
+    struct command written = sample();
+    struct command read;
+    written.verb = COMMAND_RESULT;
+    command_encode(&written, &ours);
+    uint64_t fingerprint = pcf_fingerprint("schemas/command_2.avsc");
+    assert_true(pcf_documented(fingerprint));
+    assert_memory_equal(ours.ptr + 2, &fingerprint, sizeof fingerprint);
+    avroc_init(&avroc, "schemas/command_2.avsc");
+    avroc_decode(&avroc, buf_slice(&ours), &value);
+    avroc_encode(&value, fingerprint, &theirs);
+    assert_int_equal(decode(&theirs, &read, NULL), KA_OK);
+    assert_same(&written, &read);
+    avro_value_decref(&value);
+    avroc_fini(&avroc);
+    buf_fini(&ours);
+    buf_fini(&theirs);
+}
+
 static void verbs_have_the_names_of_the_command_line(void **state)
 {
     (void)state;
@@ -236,6 +261,7 @@ int main(void)
         cmocka_unit_test(an_unknown_verb_is_refused_by_name_of_the_field),
         cmocka_unit_test(a_later_version_is_named_by_its_fingerprint),
         cmocka_unit_test(absent_texts_are_read_as_absent),
+        cmocka_unit_test(a_result_is_of_the_second_version),
         cmocka_unit_test(verbs_have_the_names_of_the_command_line),
     };
     return cmocka_run_group_tests_name("command", tests, NULL, NULL);

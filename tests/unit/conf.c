@@ -190,6 +190,26 @@ static void a_start_is_a_route(void **state)
     io_conf_free(&config);
 }
 
+// What other regions may call is a saga of one step, of no file.
+static void an_action_of_a_step_with_a_region_can_be_called(void **state)
+{
+    (void)state;
+    struct config *config = parse(
+        TOP "region = \"us\"; regions = ( { name = \"us\"; }, { name = \"eu\"; rtt = \"80ms\"; "
+            "} );\n" ACTIONS SAGA(
+                "{ name = \"a\"; action = \"pay\"; region = \"eu\"; input = \".x\";"
+                "  dataclass = \"public\"; },{ name = \"b\"; action = \"refund\"; }"));
+    assert_int_equal(config->saga_count, 2);
+    assert_int_equal(config->links[1].rtt_ms, 80);
+    const struct config_saga *remote = io_conf_saga(config, "remote:pay");
+    assert_true(remote != NULL && remote->remote && !config->sagas[0].remote);
+    assert_string_equal(remote->steps[0].action->name, "pay");
+    struct slice json = config->sagas[0].json;
+    assert_non_null(memmem(json.ptr, json.len, "\"dataclass\":\"public\",\"input\":\".x\"", 33));
+    assert_non_null(memmem(json.ptr, json.len, "\"region\":\"eu\"", 13));
+    io_conf_free(&config);
+}
+
 static void options_become_sorted_json(void **state)
 {
     (void)state;
@@ -449,6 +469,7 @@ int main(void)
         cmocka_unit_test(what_is_written_counts),
         cmocka_unit_test(policies_come_from_the_step_then_the_action_then_the_default),
         cmocka_unit_test(a_start_is_a_route),
+        cmocka_unit_test(an_action_of_a_step_with_a_region_can_be_called),
         cmocka_unit_test(options_become_sorted_json),
         cmocka_unit_test(an_exec_action_is_ready_for_its_runner),
         cmocka_unit_test(properties_are_passed_and_secrets_resolved),

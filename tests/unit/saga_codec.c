@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #define SCHEMA "schemas/saga_state.avsc"
+#define SCHEMA_2 "schemas/saga_state_2.avsc"
 
 static const char definition[] = "saga order deadline=10m\n"
                                  "step reserve undo=stock.release\n"
@@ -260,6 +261,37 @@ static void what_can_be_derived_is_not_stored(void **state)
     story_fini(&story);
 }
 
+// A step in another region: version 2, which avro-c reads by its own schema.
+static void a_region_is_kept_in_the_second_version(void **state)
+{
+    (void)state;
+    struct story story;
+    struct avroc avroc;
+    struct buf theirs = {0};
+    struct saga *read = NULL;
+    avro_value_t value;
+    story_init(&story, "saga order\nstep charge region=eu-central\nstep ship");
+    story_tell(&story, "start {}");
+    uint64_t fingerprint = pcf_fingerprint(SCHEMA_2);
+    assert_true(pcf_documented(fingerprint));
+    assert_memory_equal(story.stored.ptr + 2, &fingerprint, sizeof fingerprint);
+    avroc_init(&avroc, SCHEMA_2);
+    avroc_decode(&avroc, buf_slice(&story.stored), &value);
+    avro_value_t step = avroc_item(&value, "steps", 0);
+    assert_true(slice_eq(avroc_bytes(&step, "region"), SLICE_LIT("eu-central")));
+    avroc_encode(&value, fingerprint, &theirs);
+    assert_int_equal(saga_decode(buf_slice(&theirs), story.saga->key, story.def, &story.batch,
+                                 &read, &story.text),
+                     KA_OK);
+    assert_same(story.saga, read);
+    assert_true(slice_eq(read->steps[0].region, SLICE_LIT("eu-central")));
+    assert_true(slice_none(read->steps[1].region));
+    avro_value_decref(&value);
+    avroc_fini(&avroc);
+    buf_fini(&theirs);
+    story_fini(&story);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +305,7 @@ int main(void)
         cmocka_unit_test(a_state_that_does_not_hold_together_is_refused),
         cmocka_unit_test(any_flipped_bit_is_an_error_or_a_state_that_holds),
         cmocka_unit_test(what_can_be_derived_is_not_stored),
+        cmocka_unit_test(a_region_is_kept_in_the_second_version),
     };
     return cmocka_run_group_tests_name("saga_codec", tests, NULL, NULL);
 }

@@ -59,8 +59,12 @@ static enum ka_err take_record(struct replay *r, const struct sim_input *input)
 
 static enum ka_err take(struct replay *r, const struct sim_input *input)
 {
-    struct shard_turn turn = {r->shards, r->slot.owner,         &r->slot,
-                              &r->batch, SLICE_LIT("takeover"), &r->text};
+    struct shard_turn turn = {.shards = r->shards,
+                              .shard = r->slot.owner,
+                              .partition = &r->slot,
+                              .batch = &r->batch,
+                              .cause = SLICE_LIT("takeover"),
+                              .text = &r->text};
     r->batch.now_ms = input->now_ms;
     switch (input->kind) {
     case INPUT_RESULT:

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a step runs. Decided once, at its first attempt, and kept in the state: retries and the
+// compensation go to the same region, whatever its links or the rules look like by then.
+#include "core/saga_internal.h"
+
+#include "core/assert.h"
+#include "core/json.h"
+
+bool saga_runs_inline(const struct saga *saga, int32_t step, bool compensation)
+{
+    const struct step_def *def = &saga->def->steps[step];
+    const struct action_def *action = compensation ? def->compensate : def->action;
+    return action->run_inline && saga->steps[step].region.len == 0;
+}
+
+void saga_called(const struct saga *saga, struct arena *arena, struct remote_call *call)
+{
+    enum ka_err err = remote_call_parse(saga->data, arena, call, NULL);
+    KA_ASSERT(err == KA_OK); // saga_new has read it
+}
+
+enum data_class saga_data_class(const struct saga *saga, int32_t step, struct slice input,
+                                const struct residency *residency, struct arena *arena)
+{
+    const struct step_def *def = &saga->def->steps[step];
+    enum data_class dataclass = def->dataclass;
+    // An event of the time before it was classified at the door.
+    if (!def->declared && !data_class_parse(saga->dataclass, &dataclass))
+        dataclass = residency_classify(residency, saga->data, arena);
+    enum data_class found = residency_classify(residency, input, arena);
+    return found > dataclass ? found : dataclass;
+}
+
+static bool fail(struct turn *turn, struct why *why, const char *code, const struct err_text *text)
+{
+    why->code = slice_str(code);
+    why->message =
+        saga_cut(arena_copy(turn->effects->arena, slice_str(text->text)), SAGA_MESSAGE_MAX);
+    return false;
+}
+
+// The name of the region that the definition asks for.
+static bool name_region(struct turn *turn, int32_t step, int32_t home, struct slice *name,
+                        struct why *why)
+{
+    const struct step_def *def = &turn->saga->def->steps[step];
+    const struct residency *residency = turn->effects->residency;
+    struct err_text text = {""};
+    struct slice value = SLICE_NONE;
+    *name = def->region_of_tenant ? residency->regions[home] : slice_str(def->region);
+    if (def->region_expr == NULL)
+        return true;
+    enum ka_err err =
+        expr_eval(def->region_expr, saga_known(turn, step), turn->effects->arena, &value, &text);
+    if (err == KA_OK && (slice_none(value) || json_type(value) != JSON_STRING))
+        err = err_set(&text, KA_ERR_EXPR, "the region is not a text: %.*s", SLICE_FMT(value));
+    if (err != KA_OK) {
+        (void)err_wrap(&text, err, "%s", expr_source(def->region_expr));
+        return fail(turn, why, "unknown_region", &text);
+    }
+    *name = json_text(json_trim(value), turn->effects->arena);
+    return true;
+}
+
+static bool refuse(struct turn *turn, int32_t step, const struct residency_question *question,
+                   const struct residency_answer *answer, struct why *why)
+{
+    struct saga_effects *effects = turn->effects;
+    struct err_text text = {""};
+    residency_explain(effects->residency, question, answer, &text);
+    (void)fail(turn, why, "residency", &text);
+    effects->refusals = saga_grow(effects->arena, effects->refusals, effects->refusal_count,
+                                  &effects->refusal_cap, sizeof *effects->refusals);
+    effects->refusals[effects->refusal_count++] =
+        (struct saga_refusal){step, *question, why->message};
+    return false;
+}
+
+bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why *why)
+{
+    const struct step_def *def = &turn->saga->def->steps[step];
+    const struct residency *residency = turn->effects->residency;
+    struct saga_step_state *st = &turn->saga->steps[step];
+    struct err_text text = {""};
+    bool placed = def->region != NULL || def->region_of_tenant || def->region_expr != NULL;
+    if (!placed || st->attempts > 0)
+        return true;
+    struct residency_question question = {CLASS_PUBLIC, REGION_NONE, REGION_NONE};
+    struct slice name = SLICE_NONE;
+    if (residency == NULL || residency->region_count == 0) {
+        (void)err_set(&text, KA_ERR_CONFIG, "no regions are configured here");
+        return fail(turn, why, "unknown_region", &text);
+    }
+    if (residency_home(residency, turn->saga->tenant, &question.home, &text) != KA_OK)
+        return fail(turn, why, "unknown_tenant", &text);
+    if (!name_region(turn, step, question.home, &name, why))
+        return false;
+    question.destination = residency_region(residency, name);
+    if (question.destination == REGION_NONE) {
+        (void)err_set(&text, KA_ERR_CONFIG, "region \"%.*s\" is none of regions", SLICE_FMT(name));
+        return fail(turn, why, "unknown_region", &text);
+    }
+    question.dataclass = saga_data_class(turn->saga, step, input, residency, turn->effects->arena);
+    struct residency_answer answer = residency_decide(residency, turn->effects->links, &question);
+    if (answer.verdict == RESIDENCY_REFUSED)
+        return refuse(turn, step, &question, &answer, why);
+    bool here = answer.region == residency->here;
+    st->region = here ? SLICE_NONE : residency->regions[answer.region];
+    return true;
+}
