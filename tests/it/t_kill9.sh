@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A random worker is killed with -9 every 2 s and replaced, 20 times, while orders arrive: nothing
 # lost, nothing repeated. Killed workers come back under a new node name, as in a cluster that
-# reschedules.
+# reschedules. (R4, R44)
 # timeout: 400
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/app.sh"

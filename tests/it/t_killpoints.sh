@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # A worker is killed at each KILL_POINT of the engine, at its first hit and at a later one, while a
 # healthy worker and a stream of orders go on: afterwards nothing is lost, nothing repeated. The
-# points come from the source; one that is never reached is a failure. KILL_POINTS="a b" = only those.
+# points come from the source; one that is never reached is a failure. KILL_POINTS="a b" = only those. Every done
+# step has its undo, wherever the end came. (R40)
 # timeout: 500
 #
 # Each case is this script again, with an app of its own: t_killpoints.sh POINT HIT.

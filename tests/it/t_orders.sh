@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The main job: orders produced with kcat, three workers, one order in ten refused at its third
 # step. Every saga completed xor compensated, each step once, history and state agree.
+# Records come from kcat and are read with it. (R14)
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/app.sh"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # More calls than the pool can make: starts wait in the user topic, everything else goes on, and no
-# attempt is lost to the time that its call has waited.
+# attempt is lost to the time that its call has waited. (R206)
 # timeout: 120
 . "$(dirname "$0")/lib.sh"
 

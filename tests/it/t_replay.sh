@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The history is the journal: instances run again from it come to the states that workers stored,
-# byte for byte, whatever happened to them.
+# byte for byte, whatever happened to them. (R15)
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/app.sh"

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Bounded recovery: a million sagas have finished and are past the dedupe window, a thousand are live.
 # A new owner reads at most 3 x live + M records per shard, in under a second, and its state has
-# the digest of the dead owner's. SAGAS says how many finish.
+# the digest of the dead owner's. SAGAS says how many finish. (R13: a worker has no
+# files of its own)
 # timeout: 400
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/app.sh"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # From kill -9 of a worker to the next committed step of a key of its shards: at most the session
 # timeout and one second (median of 10), with the broker's default sweep of transactions. Orders
-# arrive all the time, so the dead worker is likely to leave an open transaction.
+# arrive all the time, so the dead worker is likely to leave an open transaction. (R4)
 # timeout: 400
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/app.sh"

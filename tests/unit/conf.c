@@ -115,6 +115,23 @@ static void what_is_left_out_has_its_default(void **state)
     io_conf_free(&config);
 }
 
+// R37: no pattern = saga. U2: 30 s, one retry, 250 ms doubling up to 30 s.
+static void a_saga_and_its_steps_have_defaults(void **state)
+{
+    (void)state;
+    struct config *config = parse(TOP ACTIONS SAGA("{ name = \"a\"; action = \"pay\"; }"));
+    const struct config_saga *saga = io_conf_saga(config, "order");
+    assert_string_equal(saga->pattern, "saga");
+    assert_int_equal(saga->deadline_ms, 0);
+    assert_int_equal(saga->history, HISTORY_ALL);
+    assert_int_equal(saga->steps[0].timeout_ms, 30000);
+    assert_int_equal(saga->steps[0].retry.attempts, 2);
+    assert_int_equal(saga->steps[0].retry.backoff_ms, 250);
+    assert_int_equal(saga->steps[0].retry.backoff_max_ms, 30000);
+    assert_int_equal(config->actions[0].concurrency, 0);
+    io_conf_free(&config);
+}
+
 static void what_is_written_counts(void **state)
 {
     (void)state;
@@ -466,6 +483,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_left_out_has_its_default),
+        cmocka_unit_test(a_saga_and_its_steps_have_defaults),
         cmocka_unit_test(what_is_written_counts),
         cmocka_unit_test(policies_come_from_the_step_then_the_action_then_the_default),
         cmocka_unit_test(a_start_is_a_route),

@@ -6,7 +6,7 @@
 //   # warn 3: library "none.so" was not found: …
 //
 // Line 0 is the file as a whole; a text that ends in … is a beginning. All of it must be reported,
-// and nothing else.
+// and nothing else. (R16; R37, R57: patterns, kinds and options that there are not)
 #include "io/conf.h"
 
 #include <glob.h>

@@ -317,6 +317,7 @@ static void log_lines_name_the_call(void **state)
 
 // ------------------------------------------------------------------------------------ the shop
 
+// R17: the library does not know where it runs.
 static void the_same_call_gives_the_same_bytes_inline_and_pooled(void **state)
 {
     struct trial *trial = *state;

@@ -482,6 +482,7 @@ static void attempts_in_flight_are_counted(void **state)
     story_fini(&story);
 }
 
+// R38.
 static void the_results_of_all_steps_before_are_seen(void **state)
 {
     (void)state;
