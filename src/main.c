@@ -20,6 +20,7 @@ static const struct command commands[] = {
     {"check", "say what is wrong with a configuration", cmd_check},
     {"topics", "plan or create the topics of an app", cmd_topics},
     {"worker", "run a worker process", cmd_worker},
+    {"link", "copy topics of other clusters into this one", cmd_link},
     {"submit", "start a saga", cmd_submit},
     {"trace", "what happened to a saga", cmd_trace},
     {"saga", "pause, resume, cancel, retry, skip or terminate a saga", cmd_saga},

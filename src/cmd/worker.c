@@ -1,68 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 // kasaga worker: one worker process until SIGTERM or SIGINT.
-#include "cmd/cmd.h"
+#include "bridge/bridge.h"
+#include "cmd/cmd_process.h"
 #include "core/meta.h"
 #include "engine/setup.h"
-#include "io/log.h"
 
 #include <malloc.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
 
-static atomic_bool stop_asked;
-static atomic_int digests_asked;
-
-// Asked again after a second: at once; Kafka has everything. Sooner it is the same asking, which
-// a terminal and a supervisor may both pass on.
-static void on_signal(int number)
+static void stop_too(void *context)
 {
-    static struct timespec first;
-    struct timespec now;
-    (void)number;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (!atomic_exchange(&stop_asked, true))
-        first = now;
-    else if (now.tv_sec - first.tv_sec > 1)
-        _exit(CMD_FAILED);
-}
-
-static void on_usr1(int number)
-{
-    (void)number;
-    atomic_fetch_add(&digests_asked, 1);
-}
-
-static void listen_for_signals(void)
-{
-    struct sigaction digest = {.sa_handler = on_usr1, .sa_flags = SA_RESTART};
-    sigemptyset(&digest.sa_mask);
-    sigaction(SIGUSR1, &digest, NULL);
-    struct sigaction action = {.sa_handler = on_signal};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-}
-
-static void configure_log(const struct config *config)
-{
-    static const enum log_level levels[] = {
-        [CONF_LOG_DEBUG] = LOG_LEVEL_DEBUG, [CONF_LOG_INFO] = LOG_LEVEL_INFO,
-        [CONF_LOG_WARN] = LOG_LEVEL_WARN,   [CONF_LOG_ERROR] = LOG_LEVEL_ERROR,
-        [CONF_LOG_OFF] = LOG_LEVEL_OFF,
-    };
-    struct log_config log = {.level = levels[config->log_level],
-                             .json = config->log_format == CONF_LOG_JSON,
-                             .fd = STDERR_FILENO};
-    log_configure(&log);
+    (void)context;
+    atomic_store(cmd_stop_asked(), true);
 }
 
 static void say_ready(void *context)
 {
     const struct cmd_common *common = context;
     cmd_note(common, "started");
+}
+
+// The links of the file beside the shards; a link that cannot go on ends the worker.
+static enum ka_err run_all(const struct config *config, const char *node,
+                           const struct worker_config *worker, struct cmd_common *common,
+                           struct err_text *text)
+{
+    struct bridge *bridge = NULL;
+    struct bridge_config links = {
+        .config = config, .node = node, .bootstrap = config->kafka.bootstrap, .failed = stop_too};
+    enum ka_err err = config->link_count == 0 ? KA_OK : bridge_new(&links, &bridge, text);
+    if (err == KA_OK)
+        err = worker_run(worker, cmd_stop_asked(), say_ready, common, text);
+    struct err_text why = {""};
+    enum ka_err failure = bridge == NULL ? KA_OK : bridge_failure(bridge, &why);
+    bridge_free(&bridge);
+    if (err == KA_OK && failure != KA_OK)
+        *text = why;
+    return err == KA_OK ? failure : err;
 }
 
 static int run(const struct config *config, const char *node, struct cmd_common *common)
@@ -72,8 +47,8 @@ static int run(const struct config *config, const char *node, struct cmd_common 
     enum ka_err err = setup_new(config, node, &setup, &text);
     if (err == KA_OK) {
         struct worker_config worker = *setup_worker(setup);
-        worker.digests_asked = &digests_asked;
-        err = worker_run(&worker, &stop_asked, say_ready, common, &text);
+        worker.digests_asked = cmd_digests_asked();
+        err = run_all(config, node, &worker, common, &text);
     }
     if (err != KA_ERR_TIMEOUT) // else a thread still runs in a plugin
         setup_free(&setup);
@@ -108,7 +83,7 @@ static int load(struct cmd_common *common, const char *node)
                             "broker of kasaga dev only",
                             config->path);
     else {
-        configure_log(config);
+        cmd_configure_log(config);
         code = run(config, node, common);
     }
     io_conf_free(&config);
@@ -138,7 +113,7 @@ int cmd_worker(int argc, char **argv)
         return code;
     if (common.config == NULL)
         return cmd_complain(CMD_USAGE, "no configuration: give -c FILE or set KASAGA_CONFIG");
-    listen_for_signals();
+    cmd_listen_for_signals();
     // Memory of a burst goes back to the system: librdkafka frees tens of MiB at once.
     mallopt(M_TRIM_THRESHOLD, 4 * 1024 * 1024);
     return load(&common, node);

@@ -298,6 +298,13 @@ static void wake_waiting(struct lane *lane)
     }
 }
 
+static void pass_by(struct lane_partition *partition, const struct record *record)
+{
+    partition->position = record->offset + 1;
+    if (partition->read_to < partition->position)
+        partition->read_to = partition->position;
+}
+
 static void on_record(struct lane *lane, const struct lane_event *event)
 {
     const struct record *record = event->record;
@@ -307,6 +314,10 @@ static void on_record(struct lane *lane, const struct lane_event *event)
     if (!takes || record->offset < partition->position)
         return; // read again after the seek, or by the next owner
     KA_ASSERT(lane_wants_records(lane));
+    if (lane->processor.passes != NULL && lane->processor.passes(lane->processor.context, record)) {
+        pass_by(partition, record);
+        return;
+    }
     lane_touch(lane, partition);
     lane->text.text[0] = '\0';
     enum ka_err err = KA_ERR_TOO_LARGE;
@@ -325,9 +336,7 @@ static void on_record(struct lane *lane, const struct lane_event *event)
     }
     if (err != KA_OK)
         poison(lane, partition, record, err);
-    partition->position = record->offset + 1;
-    if (partition->read_to < partition->position)
-        partition->read_to = partition->position;
+    pass_by(partition, record);
     lane->inputs++;
     lane->stats.records++;
     lane_emit_outputs(lane);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The lane: how records become one Kafka transaction after another, each exactly once. A pure
 // state machine: what happened comes in as an event with its time, what is to be done goes out as
-// effects. What the records mean is the processor's matter (shard.h, route.h). The rules in the
-// comments of lane.c are those of docs/lane.md; in a build with KA_SIM each can be switched off.
-// Not for links' progress (they are processors of their own) and not for several threads.
+// effects. What the records mean is the processor's matter (shard.h, route.h, link.h). The rules in
+// the comments of lane.c are those of docs/lane.md; in a build with KA_SIM each can be switched
+// off. Not for several threads.
 #ifndef KA_CORE_LANE_H
 #define KA_CORE_LANE_H
 
@@ -136,6 +136,9 @@ struct lane_processor {
     enum ka_err (*adopt)(void *context, struct lane_partition *partition, void *restored,
                          const struct meta *meta, struct err_text *text);
     void (*drop)(void *context, struct lane_partition *partition);
+    // A record that is nothing to it and needs no transaction; its offset goes with the next one.
+    // NULL = there is none.
+    bool (*passes)(void *context, const struct record *record);
 };
 
 struct lane_config {

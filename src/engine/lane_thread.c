@@ -79,11 +79,17 @@ static bool current(const struct lane_thread *t, int32_t slot, int32_t epoch)
     return partition->used && partition->epoch == epoch;
 }
 
+static void forget_restored(const struct lane_thread *t, struct lane_mail *mail)
+{
+    if (mail->restored != NULL)
+        t->config.form->free(mail->restored);
+    mail->restored = NULL;
+}
+
 static void on_restored(struct lane_thread *t, struct lane_mail *mail)
 {
-    struct shard_restore *restored = mail->restored;
     if (!current(t, mail->slot, mail->epoch)) {
-        shard_restore_free(&restored);
+        forget_restored(t, mail);
         return;
     }
     const struct lane_partition *partition = lane_partition(t->lane, mail->slot);
@@ -99,14 +105,14 @@ static void on_restored(struct lane_thread *t, struct lane_mail *mail)
     if (err == KA_OK)
         err = meta_parse(slice_of(mail->meta, mail->meta_len), &meta, &text);
     if (err != KA_OK) // the lane adopts nothing then
-        shard_restore_free(&restored);
+        forget_restored(t, mail);
     struct lane_event event = {.type = LANE_EVENT_RESTORED,
                                .slot = mail->slot,
                                .epoch = mail->epoch,
                                .error = err,
                                .text = &text,
                                .offset = mail->offset,
-                               .restored = restored,
+                               .restored = mail->restored,
                                .meta = &meta};
     step_all(t, &event);
     KILL_POINT("before_claim");
@@ -291,8 +297,12 @@ static void publish_ownership(struct lane_thread *t)
 
 static void release_result(void *context, struct lane_result *result)
 {
+    struct lane_thread *t = context;
     struct kept_result *kept = (struct kept_result *)(void *)result;
-    (void)context;
+    if (t->config.feed != NULL) {
+        t->config.feed->release(t->config.feed->context, result);
+        return;
+    }
     invoker_result_free(&kept->owned);
     free(kept);
 }
@@ -417,7 +427,7 @@ static void take_picture(struct lane_thread *t, int64_t now_ms)
         picture.restoring += partition->state == LANE_PARTITION_RESTORING ||
                              partition->state == LANE_PARTITION_CLAIMING;
         picture.parked += partition->state == LANE_PARTITION_PARKED;
-        if (t->config.state_topic != NULL)
+        if (t->config.form == &restorer_shard_form)
             picture.state_bytes += (int64_t)shard_bytes(partition);
     }
     pthread_mutex_lock(&t->picture_lock);
@@ -450,7 +460,7 @@ static void wait_for_news(struct lane_thread *t)
     int64_t deadline_ms = lane_deadline(t->lane);
     int64_t wait_ms = deadline_ms - now_ms;
     bool busy = !t->drained && lane_wants_records(t->lane) && t->consumer != NULL;
-    if (busy || deadline_ms <= now_ms)
+    if (busy || t->feed == LANE_FEED_MORE || deadline_ms <= now_ms)
         wait_ms = 0;
     if (wait_ms > WAIT_MAX_MS)
         wait_ms = WAIT_MAX_MS;
@@ -489,6 +499,14 @@ static void refresh(struct lane_thread *t)
     }
 }
 
+// A record of the feed.
+static void give_result(void *context, struct lane_result *result)
+{
+    struct lane_thread *t = context;
+    struct lane_event event = {.type = LANE_EVENT_RESULT, .result = result};
+    step_all(t, &event);
+}
+
 static void turn(struct lane_thread *t)
 {
     wait_for_news(t);
@@ -502,13 +520,16 @@ static void turn(struct lane_thread *t)
     bool hold = t->config.hold_inputs != NULL && atomic_load(t->config.hold_inputs);
     if (t->consumer != NULL && !stopping && !hold) // the lane knows it from the next tick on
         serve_records(t);
+    if (t->config.feed != NULL)
+        t->feed = t->config.feed->turn(t->config.feed->context, stopping, give_result, t);
     t->now_ms = clock_now_ms();
     lane_thread_offer_held(t);
     step_local(t); // a call that comes back is a result before the tick lets its timer fire
     bool takes_calls = t->config.invoker != NULL && !stopping &&
                        t->held_count + LANE_THREAD_ROOM <= LANE_THREAD_HELD_MAX;
     struct lane_event tick = {.type = LANE_EVENT_TICK,
-                              .drained = t->drained || stopping || hold,
+                              .drained =
+                                  (t->drained && t->feed == LANE_FEED_DRAINED) || stopping || hold,
                               .invoker_room = takes_calls ? LANE_THREAD_ROOM : 0,
                               .want_proof = t->in_flight > 0,
                               .hold_inputs = hold};
@@ -517,7 +538,7 @@ static void turn(struct lane_thread *t)
         publish_ownership(t);
     atomic_store(&t->pressed,
                  lane_pressed(t->lane) || t->held_count > (size_t)t->config.undispatched_max);
-    if (t->config.state_topic != NULL)
+    if (t->config.form == &restorer_shard_form)
         tell_digests(t);
     take_picture(t, clock_now_ms());
 }
@@ -527,6 +548,8 @@ static void *thread_main(void *argument)
     struct lane_thread *t = argument;
     int64_t stop_by_ms = 0;
     prctl(PR_SET_NAME, t->config.name);
+    if (t->config.feed != NULL)
+        t->config.feed->begin(t->config.feed->context, t->lane, t->wake_fd);
     while (!atomic_load(&t->failed)) {
         turn(t);
         if (!atomic_load(&t->stop))
@@ -538,6 +561,8 @@ static void *thread_main(void *argument)
     }
     if (t->consumer != NULL)
         io_kafka_consumer_free(&t->consumer, CLOSE_TIMEOUT_MS);
+    if (t->config.feed != NULL)
+        t->config.feed->end(t->config.feed->context);
     return NULL;
 }
 
@@ -575,6 +600,7 @@ enum ka_err lane_thread_start(const struct lane_thread_config *config, struct la
     t->lane = lane_new(&lane, &config->processor);
     lane_thread_start_committer(t);
     struct restorer_config restorer = {
+        .form = config->form,
         .kafka = &t->config.kafka,
         .admin = config->admin,
         .app = config->app,
@@ -605,8 +631,7 @@ static void free_mail(struct lane_thread *t)
     struct mail *next;
     while ((next = mailbox_take(&t->box)) != NULL) {
         struct lane_mail *mail = (struct lane_mail *)(void *)next;
-        struct shard_restore *restored = mail->restored;
-        shard_restore_free(&restored);
+        forget_restored(t, mail);
         io_kafka_producer_free(&mail->handle);
         if (mail->result != NULL)
             release_result(t, mail->result);

@@ -7,7 +7,25 @@
 #include "core/lane.h"
 #include "core/table.h"
 #include "engine/invoker.h"
+#include "engine/restorer.h"
 #include "io/kafka_admin.h"
+
+// Where else a lane gets work from: the source cluster of a link. All calls come from the lane's
+// thread; what it has for the lane are results.
+enum lane_feed_state {
+    LANE_FEED_DRAINED, // nothing is waiting; the wake_fd of `begin` is written when something comes
+    LANE_FEED_MORE,    // call again at once
+    LANE_FEED_FULL     // it has given as much as may wait in the lane
+};
+struct lane_feed {
+    void *context;
+    void (*begin)(void *context, struct lane *lane, int wake_fd);
+    enum lane_feed_state (*turn)(void *context, bool stopping,
+                                 void (*give)(void *lane_context, struct lane_result *result),
+                                 void *lane_context);
+    void (*release)(void *context, struct lane_result *result);
+    void (*end)(void *context); // the thread ends
+};
 
 struct lane_thread_config {
     struct io_kafka_config kafka; // client_id is set to "<node>.<name>" by the caller
@@ -21,9 +39,11 @@ struct lane_thread_config {
     size_t topic_count;
     const char *const *warm_topics; // to be written
     size_t warm_count;
-    const char *state_topic; // NULL = route lane
+    const char *state_topic;         // NULL = no state, as in a route lane
+    const struct restore_form *form; // what the state is; NULL with it
     struct table_limits limits;
     struct lane_processor processor;
+    const struct lane_feed *feed;    // NULL = its group is all it reads
     struct invoker *invoker;         // NULL = no invocations
     const atomic_bool *hold_inputs;  // pressure; may be NULL
     const atomic_int *digests_asked; // counts: the lane logs its shards' digests once per count

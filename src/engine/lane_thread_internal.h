@@ -5,7 +5,6 @@
 
 #include "engine/committer.h"
 #include "engine/lane_thread.h"
-#include "engine/restorer.h"
 
 enum {
     LANE_THREAD_LOCAL_MAX = LANE_PARTITIONS_MAX + 64,
@@ -57,6 +56,7 @@ struct lane_thread {
     int64_t unpark_ms; // when what the cluster had parked was tried again
     bool subscribed;
     bool drained;
+    enum lane_feed_state feed;
 
     struct lane_event local[LANE_THREAD_LOCAL_MAX]; // events that effects led to
     size_t local_count;

@@ -47,6 +47,38 @@ struct restorer {
     struct arena arena;
 };
 
+// ---- Shards
+// --------------------------------------------------------------------------------------
+
+static void *shard_begin(const struct restorer_config *config)
+{
+    return shard_restore_new(&config->limits);
+}
+
+static enum ka_err shard_read(const struct state_read *read, void *restored, struct err_text *text)
+{
+    return state_read(read, restored, text);
+}
+
+static void shard_forget(void *restored)
+{
+    struct shard_restore *restore = restored;
+    shard_restore_free(&restore);
+}
+
+static void shard_count(const void *restored, struct restore_counts *counts)
+{
+    *counts = (struct restore_counts){shard_restore_live(restored), shard_restore_chunks(restored),
+                                      shard_restore_records(restored)};
+}
+
+const struct restore_form restorer_shard_form = {
+    .begin = shard_begin,
+    .read = shard_read,
+    .free = shard_forget,
+    .count = shard_count,
+};
+
 // ---- Who had it
 // ----------------------------------------------------------------------------------
 
@@ -166,7 +198,7 @@ static enum ka_err wait_stable(struct restorer *restorer, const struct restore_j
 // ---------------------------------------------------------------------------------------
 
 static enum ka_err read_state(struct restorer *restorer, const struct restore_job *job,
-                              int64_t low_water, bool has_offset, struct shard_restore *restore,
+                              int64_t low_water, bool has_offset, void *restore,
                               struct err_text *text)
 {
     struct state_read read = {.kafka = restorer->config.kafka,
@@ -177,7 +209,7 @@ static enum ka_err read_state(struct restorer *restorer, const struct restore_jo
                               .low_water = low_water,
                               .has_offset = has_offset,
                               .stop = &restorer->stop};
-    return state_read(&read, restore, text);
+    return restorer->config.form->read(&read, restore, text);
 }
 
 static enum ka_err first_offset(struct restorer *restorer, const struct restore_job *job,
@@ -208,9 +240,10 @@ static enum ka_err restore_one(struct restorer *restorer, const struct restore_j
         err = meta_parse(entry.metadata, &meta, &mail->text);
     if (err != KA_OK)
         return err;
-    struct shard_restore *restore = NULL;
-    if (restorer->config.state_topic != NULL) {
-        restore = shard_restore_new(&restorer->config.limits);
+    const struct restore_form *form = restorer->config.form;
+    void *restore = NULL;
+    if (form != NULL) {
+        restore = form->begin(&restorer->config);
         err = read_state(restorer, job, meta.present ? meta.low_water : -1, entry.offset >= 0,
                          restore, &mail->text);
     }
@@ -218,7 +251,8 @@ static enum ka_err restore_one(struct restorer *restorer, const struct restore_j
     if (err == KA_OK && entry.offset < 0)
         err = first_offset(restorer, job, &mail->offset, &mail->text);
     if (err != KA_OK) {
-        shard_restore_free(&restore);
+        if (form != NULL)
+            form->free(restore);
         return err;
     }
     mail->restored = restore;
@@ -229,20 +263,23 @@ static enum ka_err restore_one(struct restorer *restorer, const struct restore_j
     return KA_OK;
 }
 
-static void log_restored(const struct restore_job *job, const struct lane_mail *mail, int64_t ms)
+static void log_restored(const struct restorer *restorer, const struct restore_job *job,
+                         const struct lane_mail *mail, int64_t ms)
 {
-    const struct shard_restore *restored = mail->restored;
+    struct restore_counts counts = {0};
+    if (mail->error == KA_OK && mail->restored != NULL)
+        restorer->config.form->count(mail->restored, &counts);
     if (mail->error != KA_OK)
         log_warn("restore", "failed", "partition=%s/%d ms=%lld class=%s error=%s", job->topic,
                  job->partition, (long long)ms, err_name(mail->error), mail->text.text);
-    else if (restored == NULL)
+    else if (mail->restored == NULL)
         log_info("restore", "positioned", "partition=%s/%d offset=%lld ms=%lld", job->topic,
                  job->partition, (long long)mail->offset, (long long)ms);
     else
         log_info("restore", "restored",
                  "partition=%s/%d offset=%lld live=%zu chunks=%zu records=%zu ms=%lld", job->topic,
-                 job->partition, (long long)mail->offset, shard_restore_live(restored),
-                 shard_restore_chunks(restored), shard_restore_records(restored), (long long)ms);
+                 job->partition, (long long)mail->offset, counts.live, counts.chunks,
+                 counts.records, (long long)ms);
 }
 
 static void pause_for(struct restorer *restorer, int ms)
@@ -262,7 +299,7 @@ static void run(struct restorer *restorer, struct restore_job *job)
     mail->epoch = job->epoch;
     int64_t begun_ms = clock_mono_ms();
     mail->error = restore_one(restorer, job, mail);
-    log_restored(job, mail, clock_mono_ms() - begun_ms);
+    log_restored(restorer, job, mail, clock_mono_ms() - begun_ms);
     if (err_class(mail->error) == ERR_CLASS_RETRY) // else a broker that is gone keeps us busy
         pause_for(restorer, FAILED_PAUSE_MS);
     KILL_POINT("restored");

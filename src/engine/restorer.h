@@ -7,8 +7,28 @@
 
 #include "core/table.h"
 #include "engine/committer.h"
+#include "engine/state_read.h"
+
+struct restorer_config;
+struct restore_counts;
+
+// What a lane's state is while it is read from its topic: a shard's table, a link's progress. Calls
+// come from the restorer's thread; `free` from any, with NULL too.
+struct restore_form {
+    void *(*begin)(const struct restorer_config *config);
+    enum ka_err (*read)(const struct state_read *read, void *restored, struct err_text *text);
+    void (*free)(void *restored);
+    void (*count)(const void *restored, struct restore_counts *counts);
+};
+struct restore_counts {
+    size_t live;
+    size_t chunks;
+    size_t records; // read
+};
+extern const struct restore_form restorer_shard_form;
 
 struct restorer_config {
+    const struct restore_form *form; // NULL = no state
     const struct io_kafka_config *kafka;
     struct io_kafka_admin *admin;
     const char *app;

@@ -18,11 +18,11 @@ enum {
     CALL_MS = 10000,
     CREATE_MS = 30000,
     INPUTS_MAX = 1024, // bound of the plan; a configuration is refused far below it
-    OWN_TOPICS = 6
+    OWN_TOPICS = 8
 };
 
 static const char *const role_names[] = {"inbox",   "state", "history", "replies", "dlq",
-                                         "catalog", "audit", "out",     "input"};
+                                         "catalog", "audit", "out",     "links",   "input"};
 static const char *const action_names[] = {"exists", "create", "refuse"};
 
 const char *topic_role_name(enum topic_role role)
@@ -142,6 +142,11 @@ static void settle(struct topic_entry *entry, const struct config *config, struc
         set(entry, "cleanup.policy", "compact");
         set_number(entry, arena, "segment.bytes", 16 << 20);
         break;
+    case TOPIC_LINKS: // small segments and an eager cleaner: a new owner reads little
+        set(entry, "cleanup.policy", "compact");
+        set_number(entry, arena, "segment.bytes", 4 << 20);
+        set(entry, "min.cleanable.dirty.ratio", "0.2");
+        break;
     case TOPIC_INPUT:
         break;
     }
@@ -168,6 +173,11 @@ static void compare(struct topic_entry *entry, const struct config *config, stru
     entry->action = TOPIC_REFUSE;
     if (entry->role == TOPIC_CATALOG)
         entry->refused = print(arena, "has %d partitions: the catalog has one", entry->found);
+    else if (entry->role == TOPIC_LINKS)
+        entry->refused = print(arena,
+                               "has %d partitions, link_slots = %d: the number is fixed when it is "
+                               "created",
+                               entry->found, config->link_slots);
     else
         entry->refused = print(arena,
                                "has %d partitions, shards = %d: the number of shards is fixed when "
@@ -202,6 +212,8 @@ static void list_topics(const struct config *config, struct arena *arena, struct
         if (strcmp(config->regions[i].name, config->region) != 0)
             add_entry(plan, print(arena, "%s.out.%s", config->app, config->regions[i].name),
                       TOPIC_OUT, config->shards);
+    if (config->link_count > 0)
+        add_entry(plan, print(arena, "%s.links", config->app), TOPIC_LINKS, config->link_slots);
     for (size_t i = 0; i < config->route_count && plan->count < INPUTS_MAX; i++) {
         if (!has_entry(plan, config->routes[i].topic))
             add_entry(plan, config->routes[i].topic, TOPIC_INPUT, config->topics.input_partitions);

@@ -18,6 +18,7 @@ enum topic_role {
     TOPIC_CATALOG,
     TOPIC_AUDIT, // of an app that has other regions
     TOPIC_OUT,   // records bound for another region
+    TOPIC_LINKS, // progress of the links, when there are any
     TOPIC_INPUT  // a user's topic that starts sagas
 };
 enum topic_action { TOPIC_EXISTS, TOPIC_CREATE, TOPIC_REFUSE };

@@ -134,10 +134,11 @@ static void judge_cleanup(struct topics_audit *audit, const struct topic_entry *
                           const struct subject *subject, const struct io_kafka_settings *found)
 {
     const char *policy = io_kafka_setting(found, "cleanup.policy");
-    if (entry->role == TOPIC_CATALOG) {
+    if (entry->role == TOPIC_CATALOG || entry->role == TOPIC_LINKS) {
         if (!names(policy, "compact") || names(policy, "delete"))
             find(audit, true, subject, "cleanup.policy", policy,
-                 "definitions are forgotten: set compact");
+                 entry->role == TOPIC_CATALOG ? "definitions are forgotten: set compact"
+                                              : "progress is forgotten: set compact");
     } else if (names(policy, "compact")) {
         bool input = entry->role == TOPIC_INPUT;
         find(audit, !input, subject, "cleanup.policy", policy,
@@ -164,6 +165,7 @@ static int64_t keep_of(const struct config *config, enum topic_role role)
     case TOPIC_INBOX:
     case TOPIC_STATE:
     case TOPIC_CATALOG:
+    case TOPIC_LINKS:
         return 0;
     }
     return 0;
@@ -177,7 +179,8 @@ static void judge_retention(struct topics_audit *audit, const struct topic_entry
     int64_t time_ms = number(found, "retention.ms", -1);
     bool bounded = number(found, "retention.bytes", -1) >= 0;
     bool input = entry->role == TOPIC_INPUT;
-    if (entry->role == TOPIC_CATALOG || !names(io_kafka_setting(found, "cleanup.policy"), "delete"))
+    bool compacted = entry->role == TOPIC_CATALOG || entry->role == TOPIC_LINKS;
+    if (compacted || !names(io_kafka_setting(found, "cleanup.policy"), "delete"))
         return;
     if (entry->role == TOPIC_INBOX || entry->role == TOPIC_STATE) {
         if (time_ms >= 0)

@@ -248,6 +248,7 @@ static void build(struct conf *conf)
     conf_build_regions(conf, raw);
     conf_build_actions(conf, raw);
     conf_build_sagas(conf, raw);
+    conf_build_links(conf, raw);
 }
 
 static struct conf begin(bool offline, struct conf_report *report)

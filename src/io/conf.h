@@ -9,6 +9,7 @@
 #include "core/buf.h"
 #include "core/def.h"
 #include "core/err.h"
+#include "core/link_topic.h"
 #include "core/residency.h"
 #include "core/schema.h"
 
@@ -127,6 +128,31 @@ struct config_kafka {
     int32_t transaction_timeout_ms;
 };
 
+// Topics of a source that are mirrored.
+struct config_mirror {
+    const char *match; // a name, or a pattern with "*"
+    enum data_class dataclass;
+};
+
+// A copy from another cluster into this one.
+struct config_link {
+    const char *source; // the region it comes from
+    struct config_kafka kafka;
+    const char *app; // the source's
+    const struct config_mirror *mirrors;
+    size_t mirror_count;
+    enum link_naming naming;
+    bool commands;
+    enum conf_start_at start_at;
+    int32_t lanes;
+    int64_t refresh_ms;
+    int64_t queue;
+    int64_t fetch;
+    int32_t breaker_threshold;
+    int64_t breaker_timeout_ms;
+    const struct conf_node *node;
+};
+
 struct config_topics {
     int32_t replication;         // -1 = the broker's default
     int32_t min_insync_replicas; // -1 = the broker's default
@@ -186,6 +212,9 @@ struct config {
     size_t region_count;
     const struct residency *residency;  // NULL = neither regions nor field names are configured
     const struct residency_link *links; // one per region: all up, as far away as configured
+    const struct config_link *link_list;
+    size_t link_count;
+    int32_t link_slots; // partitions of <app>.links
     struct arena memory;
 };
 

@@ -21,6 +21,8 @@ enum {
     CONF_DEPTH_MAX = 32,
     CONF_NAME_MAX = 63,
     CONF_ACTIONS_MAX = 1024,
+    CONF_LINKS_MAX = 32,
+    CONF_MIRRORS_MAX = 256,
     CONF_SAGAS_MAX = 256, // a worker subscribes to at most 256 topics
     CONF_RULES_MAX = 1024,
     CONF_TENANTS_MAX = 100000
@@ -262,6 +264,35 @@ struct raw_tenant {
     const struct conf_node *node;
 };
 
+struct raw_mirror {
+    const char *match;
+    int32_t dataclass;
+    const struct conf_node *node;
+};
+
+struct raw_breaker {
+    int32_t threshold;
+    int64_t timeout_ms;
+};
+
+struct raw_link {
+    const char *source;
+    const char *bootstrap;
+    const struct conf_node *properties;
+    const char *app;
+    struct conf_list topics;
+    int32_t naming;
+    int32_t forward;
+    bool commands;
+    int32_t start_at;
+    int32_t lanes;
+    int64_t refresh_ms;
+    int64_t queue;
+    int64_t fetch;
+    struct raw_breaker breaker;
+    const struct conf_node *node;
+};
+
 struct raw_config {
     struct config config;
     const char *const *plugin_path;
@@ -270,6 +301,7 @@ struct raw_config {
     struct conf_list sagas;
     struct conf_list regions;
     struct conf_list tenants;
+    struct conf_list links;
     struct raw_residency residency;
     const struct conf_node *node;
 };
@@ -288,6 +320,10 @@ int32_t conf_need_region(struct conf *conf, const struct conf_node *node, const 
 // ---- Passes; each reports what is wrong and leaves something usable behind
 void conf_build_kafka(struct conf *conf, const struct raw_config *raw);
 void conf_build_regions(struct conf *conf, const struct raw_config *raw);
+void conf_build_links(struct conf *conf, const struct raw_config *raw);
+// Properties for librdkafka into kafka->property_*.
+void conf_build_properties(struct conf *conf, const struct conf_node *list,
+                           struct config_kafka *kafka);
 void conf_build_actions(struct conf *conf, const struct raw_config *raw);
 void conf_build_sagas(struct conf *conf, const struct raw_config *raw);
 // The properties that may be set and those that never can, for the page.

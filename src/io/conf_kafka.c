@@ -267,9 +267,21 @@ static const char *property(const struct config_kafka *kafka, const char *name)
     return NULL;
 }
 
-static void build_properties(struct conf *conf, const struct conf_node *list)
+static void check_credentials(struct conf *conf, const struct conf_node *at,
+                              const struct config_kafka *kafka)
 {
-    struct config_kafka *kafka = &conf->config->kafka;
+    const char *protocol = property(kafka, "security.protocol");
+    if (property(kafka, "sasl.password") == NULL && property(kafka, "sasl.username") == NULL)
+        return;
+    if (protocol == NULL || strncasecmp(protocol, "sasl_", 5) != 0)
+        conf_error(conf, at, "SASL credentials have no effect without security.protocol=sasl_ssl");
+    else if (strcasecmp(protocol, "sasl_plaintext") == 0)
+        conf_warn(conf, at, "security.protocol=sasl_plaintext: everything travels unencrypted");
+}
+
+void conf_build_properties(struct conf *conf, const struct conf_node *list,
+                           struct config_kafka *kafka)
+{
     const char **names = arena_alloc(conf->memory, PROPERTIES_MAX * sizeof *names);
     const char **values = arena_alloc(conf->memory, PROPERTIES_MAX * sizeof *values);
     kafka->property_names = names;
@@ -291,24 +303,18 @@ static void build_properties(struct conf *conf, const struct conf_node *list)
         names[kafka->property_count] = name;
         values[kafka->property_count++] = check_value(conf, item, name, value);
     }
+    if (list != NULL)
+        check_credentials(conf, list, kafka);
 }
 
-static void check_together(struct conf *conf, const struct conf_node *at)
+static void check_sizes(struct conf *conf)
 {
-    const struct config_kafka *kafka = &conf->config->kafka;
-    const char *protocol = property(kafka, "security.protocol");
-    const char *max = property(kafka, "message.max.bytes");
+    const char *max = property(&conf->config->kafka, "message.max.bytes");
     int64_t bytes = max == NULL ? MESSAGE_MAX_DEFAULT : strtoll(max, NULL, 10);
     if (conf->config->record_max > bytes)
         conf_error(conf, conf_at(conf->root, "record_max"),
                    "\"record_max\" is over message.max.bytes = %lld: set that in kafka.properties",
                    (long long)bytes);
-    if (property(kafka, "sasl.password") == NULL && property(kafka, "sasl.username") == NULL)
-        return;
-    if (protocol == NULL || strncasecmp(protocol, "sasl_", 5) != 0)
-        conf_error(conf, at, "SASL credentials have no effect without security.protocol=sasl_ssl");
-    else if (strcasecmp(protocol, "sasl_plaintext") == 0)
-        conf_warn(conf, at, "security.protocol=sasl_plaintext: everything travels unencrypted");
 }
 
 void conf_build_kafka(struct conf *conf, const struct raw_config *raw)
@@ -320,8 +326,8 @@ void conf_build_kafka(struct conf *conf, const struct raw_config *raw)
         kafka->bootstrap = arena_str(conf->memory, slice_str(bootstrap));
     else if (conf_child(at, "bootstrap") == NULL)
         conf_error(conf, at, "kafka needs \"bootstrap\" (or KASAGA_BOOTSTRAP in the environment)");
-    build_properties(conf, raw->properties);
-    check_together(conf, conf_at(at, "properties"));
+    conf_build_properties(conf, raw->properties, kafka);
+    check_sizes(conf);
 }
 
 static void list_names(struct buf *buf, const char *const *names)

@@ -25,6 +25,8 @@ static const char *const levels[] = {"debug", "info", "warn", "error", "off", NU
 static const char *const formats[] = {"text", "json", NULL};
 static const char *const kinds[] = {"plugin", "exec", "http", "topic", "entity", NULL};
 static const char *const patterns[] = {"saga", "two_phase_commit", "eventual_consistency", NULL};
+static const char *const namings[] = {"prefix", "identical", NULL}; // enum link_naming
+static const char *const forwards[] = {"origin", "all", NULL};
 static const char *const histories[] = {"all", "steps", "ends", NULL};
 // In the order of enum data_class.
 static const char *const classes[] = {"public", "sensitive", "financial", "personal", NULL};
@@ -383,6 +385,85 @@ static const struct conf_group tenant_group = {
     KEYS(tenant_keys),
 };
 
+static const struct conf_key mirror_keys[] = {
+    {"match", CONF_STRING, FIELD(raw_mirror, match), .required = true,
+     .doc = "A topic of the source; `*` stands for any text. New topics that match are picked up "
+            "as they come. Kafka's own topics and those that kasaga makes for an app are never "
+            "mirrored."},
+    {"class", CONF_ENUM, FIELD(raw_mirror, dataclass), .required = true, .choices = classes,
+     .doc = "Class of its data. The rules of `residency` must allow it to go from the source to "
+            "here."},
+};
+
+static const struct conf_group mirror_group = {
+    .title = "links.topics",
+    .one = "a mirrored topic",
+    .doc = "The first that fits counts.",
+    .size = sizeof(struct raw_mirror),
+    .node_offset = offsetof(struct raw_mirror, node),
+    KEYS(mirror_keys),
+};
+
+static const struct conf_key breaker_keys[] = {
+    {"threshold", CONF_INT, FIELD(raw_breaker, threshold), .fallback = "5", .min = 1, .max = 1000,
+     .doc = "Failures in a row that open it."},
+    {"timeout", CONF_DURATION, FIELD(raw_breaker, timeout_ms), .fallback = "60s", .min = SECOND,
+     .max = HOUR, .doc = "From the opening to the next probe."},
+};
+
+static const struct conf_group breaker_group = {
+    .title = "links.breaker",
+    .one = "breaker",
+    .doc = "When the source does not answer, it is asked no more for a while.",
+    .size = sizeof(struct raw_breaker),
+    KEYS(breaker_keys),
+};
+
+static const struct conf_key link_keys[] = {
+    {"source", CONF_NAME, FIELD(raw_link, source), .required = true,
+     .doc = "The region it copies from; at most 24 characters."},
+    {"bootstrap", CONF_STRING, FIELD(raw_link, bootstrap), .required = true,
+     .doc = "Brokers of the source to ask first."},
+    {"properties", CONF_PROPERTIES, FIELD(raw_link, properties),
+     .doc = "Properties for librdkafka's clients of the source, as in `kafka.properties`."},
+    {"app", CONF_NAME, FIELD(raw_link, app), .shown = "as `app`",
+     .doc = "The app of the source: its `<app>.out.<region>` holds the commands for here."},
+    {"topics", CONF_LIST, FIELD(raw_link, topics), .min = 0, .max = CONF_MIRRORS_MAX,
+     .group = &mirror_group, .doc = "What is mirrored. See below."},
+    {"naming", CONF_ENUM, FIELD(raw_link, naming), .fallback = "prefix", .choices = namings,
+     .doc = "What mirrored topics are called here: `<source>.<topic>`, or as there."},
+    {"forward", CONF_ENUM, FIELD(raw_link, forward), .fallback = "origin", .choices = forwards,
+     .available = 1,
+     .doc = "`origin`: only records that were born in the source are copied, so that a ring or a "
+            "mesh of links copies nothing twice. `all` is not available in this version."},
+    {"commands", CONF_BOOL, FIELD(raw_link, commands), .fallback = "true",
+     .doc = "Copy `<app>.out.<region>` of the source into `<app>.inbox` here, if it exists."},
+    {"start_at", CONF_ENUM, FIELD(raw_link, start_at), .fallback = "earliest", .choices = starts,
+     .doc = "Where a partition begins that was never copied and was there at the first look. "
+            "Later ones begin at their start."},
+    {"lanes", CONF_INT, FIELD(raw_link, lanes), .fallback = "1", .min = 1, .max = 32,
+     .doc = "Threads of a process that copy; more processes share the work."},
+    {"refresh", CONF_DURATION, FIELD(raw_link, refresh_ms), .fallback = "2s", .min = 100,
+     .max = 10 * MINUTE,
+     .doc = "Between looks at the source: new topics and partitions, heartbeat."},
+    {"queue", CONF_SIZE, FIELD(raw_link, queue), .fallback = "24MiB", .min = MIB, .max = GIB,
+     .doc = "Records that a lane fetches ahead."},
+    {"fetch", CONF_SIZE, FIELD(raw_link, fetch), .fallback = "8MiB", .min = MIB, .max = 256 * MIB,
+     .doc = "One answer of a source broker, at most: one is under way at a time, so over a "
+            "distance its size is the speed."},
+    {"breaker", CONF_GROUP, FIELD(raw_link, breaker), .group = &breaker_group, .doc = "See below."},
+};
+
+static const struct conf_group link_group = {
+    .title = "links",
+    .one = "a link",
+    .doc = "A list of groups: copies from other clusters into this one, exactly once. Run by "
+           "`kasaga worker` and by `kasaga link run`. See [links.md](links.md).",
+    .size = sizeof(struct raw_link),
+    .node_offset = offsetof(struct raw_link, node),
+    KEYS(link_keys),
+};
+
 // These four describe members of struct config, so their fields count from its start.
 #define PART(name, title_, doc_)                                                                   \
     static const struct conf_group name##_group = {                                                \
@@ -446,6 +527,12 @@ static const struct conf_key top_keys[] = {
      .group = &region_group, .doc = "See below."},
     {"residency", CONF_GROUP, FIELD(raw_config, residency), .group = &residency_group,
      .doc = "See below."},
+    {"links", CONF_LIST, FIELD(raw_config, links), .min = 0, .max = CONF_LINKS_MAX,
+     .group = &link_group, .doc = "See below."},
+    {"link_slots", CONF_INT, FIELD(raw_config, config.link_slots), .fallback = "12", .min = 1,
+     .max = 1024,
+     .doc = "Partitions of `<app>.links`, and so the most lanes that can share a link. Fixed when "
+            "it is created."},
     {"tenants", CONF_LIST, FIELD(raw_config, tenants), .min = 0, .max = CONF_TENANTS_MAX,
      .group = &tenant_group, .doc = "See below."},
 };
@@ -458,7 +545,8 @@ const struct conf_group conf_top_group = {
 };
 
 const struct conf_group *const conf_groups[] = {
-    &conf_top_group,  &kafka_group, &topics_group, &lanes_group, &invoker_group, &log_group,
-    &action_group,    &retry_group, &saga_group,   &start_group, &step_group,    &region_group,
-    &residency_group, &rule_group,  &tenant_group, NULL,
+    &conf_top_group, &kafka_group,  &topics_group,    &lanes_group, &invoker_group,
+    &log_group,      &action_group, &retry_group,     &saga_group,  &start_group,
+    &step_group,     &region_group, &residency_group, &rule_group,  &tenant_group,
+    &link_group,     &mirror_group, &breaker_group,   NULL,
 };

@@ -234,6 +234,20 @@ static enum ka_err set_number(rd_kafka_conf_t *conf, const char *name, int32_t v
     return io_kafka_conf_set(conf, name, digits, text);
 }
 
+// One request is under way per broker: over a distance its size is the speed.
+static enum ka_err set_fetch(rd_kafka_conf_t *conf, int32_t bytes, struct err_text *text)
+{
+    enum { ENVELOPE = 64 * 1024, MESSAGE_MAX = 1024 * 1024 };
+    enum ka_err err = set_number(conf, "fetch.message.max.bytes", bytes, bytes, text);
+    if (err != KA_OK || bytes < MESSAGE_MAX) // librdkafka refuses answers smaller than a message
+        return err;
+    if (err == KA_OK)
+        err = set_number(conf, "fetch.max.bytes", bytes, bytes, text);
+    if (err == KA_OK)
+        err = set_number(conf, "receive.message.max.bytes", bytes + ENVELOPE, bytes, text);
+    return err;
+}
+
 // A cluster on this machine is reached by IPv4: "localhost" is often tried on ::1 first.
 static bool all_loopback(const char *bootstrap)
 {
@@ -285,8 +299,10 @@ static enum ka_err fill(rd_kafka_conf_t *conf, const struct io_kafka_config *con
     if (err == KA_OK && all_loopback(config->bootstrap))
         err = io_kafka_conf_set(conf, "broker.address.family", "v4", text);
     // 2.0.2 stops fetching for a second when the queue is full: it must hold more than a second.
-    if (err == KA_OK && role == IO_KAFKA_GROUP && config->queue_kbytes > 0)
+    if (err == KA_OK && (READERS & (1U << role)) != 0 && config->queue_kbytes > 0)
         err = set_number(conf, "queued.max.messages.kbytes", config->queue_kbytes, 65536, text);
+    if (err == KA_OK && (READERS & (1U << role)) != 0 && config->fetch_kbytes > 0)
+        err = set_fetch(conf, config->fetch_kbytes * 1024, text);
     for (size_t i = 0; err == KA_OK && i < config->property_count; i++)
         err = io_kafka_conf_set(conf, config->property_names[i], config->property_values[i], text);
     if (err == KA_OK)

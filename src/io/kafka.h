@@ -21,7 +21,8 @@ struct io_kafka_config {
     int32_t session_timeout_ms;     // 6000 to 10000; default 6000
     int32_t max_poll_interval_ms;   // default 15000
     int32_t transaction_timeout_ms; // default 10000
-    int32_t queue_kbytes; // records that a group consumer fetches ahead; 0 = librdkafka's 64 MiB
+    int32_t queue_kbytes;           // records that a consumer or reader fetches ahead; 0 = 64 MiB
+    int32_t fetch_kbytes; // at most in one answer to a reader; 0 = librdkafka's 1 MiB a partition
     // For kasaga dev on librdkafka's mock cluster, which has no transactions, no isolation and no
     // admin calls: see kafka_plain.c. Not for anything that promises exactly-once.
     bool at_least_once;

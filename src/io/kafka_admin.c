@@ -131,6 +131,28 @@ enum ka_err io_kafka_offset_at(struct io_kafka_admin *admin, const char *topic, 
     return err_wrap(text, err, "%s/%d", topic, partition);
 }
 
+enum ka_err io_kafka_edges(struct io_kafka_admin *admin, bool ends, struct io_kafka_edge *edges,
+                           size_t count, int timeout_ms, struct err_text *text)
+{
+    if (count == 0)
+        return KA_OK;
+    // As times these two mean the ends of the log, as in ListOffsets.
+    int64_t which = ends ? RD_KAFKA_OFFSET_END : RD_KAFKA_OFFSET_BEGINNING;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
+    for (size_t i = 0; i < count; i++)
+        rd_kafka_topic_partition_list_add(list, edges[i].topic, edges[i].partition)->offset = which;
+    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(admin->rk, list, timeout_ms);
+    for (size_t i = 0; i < count; i++) {
+        const rd_kafka_topic_partition_t *part = &list->elems[i];
+        bool known = code == RD_KAFKA_RESP_ERR_NO_ERROR && part->err == RD_KAFKA_RESP_ERR_NO_ERROR;
+        edges[i].offset = known && part->offset >= 0 ? part->offset : -1;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return KA_OK;
+    return io_kafka_failed_code(IO_KAFKA_ASK, code, text, "edges of partitions");
+}
+
 enum ka_err io_kafka_partition_count(struct io_kafka_admin *admin, const char *topic,
                                      int timeout_ms, int32_t *count, struct err_text *text)
 {
@@ -605,6 +627,51 @@ enum ka_err io_kafka_create_topics(struct io_kafka_admin *admin,
     for (size_t i = 0; err == KA_OK && i < count; i++) {
         if (created[i])
             err = wait_until_known(admin, &specs[i], deadline_ms, text);
+    }
+    return err;
+}
+
+static enum ka_err order_partitions(struct io_kafka_admin *admin, const char *topic,
+                                    int32_t partitions, int timeout_ms, struct err_text *text)
+{
+    char detail[256];
+    struct request request;
+    rd_kafka_NewPartitions_t *order =
+        rd_kafka_NewPartitions_new(topic, (size_t)partitions, detail, sizeof detail);
+    if (order == NULL)
+        return err_set(text, KA_ERR_CONFIG, "topic %s: %s", topic, detail);
+    request_init(&request, admin, RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, timeout_ms);
+    rd_kafka_CreatePartitions(request.rk, &order, 1, request.options, request.queue);
+    enum ka_err err = request_wait(&request, "create partitions", text);
+    if (err == KA_OK) {
+        size_t topics;
+        const rd_kafka_topic_result_t **results = rd_kafka_CreatePartitions_result_topics(
+            rd_kafka_event_CreatePartitions_result(request.event), &topics);
+        KA_ASSERT(topics == 1);
+        rd_kafka_resp_err_t code = rd_kafka_topic_result_error(results[0]);
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+            err = io_kafka_failed_code(IO_KAFKA_ASK, code, text, "create partitions");
+    }
+    rd_kafka_NewPartitions_destroy(order);
+    request_fini(&request);
+    return err == KA_OK ? KA_OK : err_wrap(text, err, "topic %s", topic);
+}
+
+enum ka_err io_kafka_grow_topic(struct io_kafka_admin *admin, const char *topic, int32_t partitions,
+                                int timeout_ms, struct err_text *text)
+{
+    int64_t deadline_ms = clock_mono_ms() + timeout_ms;
+    int32_t count = 0;
+    enum ka_err err = no_admin_calls(admin, text);
+    if (err == KA_OK)
+        err = order_partitions(admin, topic, partitions, timeout_ms, text);
+    while (err == KA_OK) {
+        err = io_kafka_partition_count(admin, topic, left_of(deadline_ms), &count, text);
+        if (err != KA_OK || count >= partitions)
+            break;
+        if (clock_mono_ms() >= deadline_ms)
+            return err_set(text, KA_ERR_TIMEOUT, "topic %s has still %d partitions", topic, count);
+        clock_sleep_ms(10);
     }
     return err;
 }

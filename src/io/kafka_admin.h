@@ -25,6 +25,16 @@ KA_MUST_USE enum ka_err io_kafka_watermarks(struct io_kafka_admin *admin, const 
 KA_MUST_USE enum ka_err io_kafka_offset_at(struct io_kafka_admin *admin, const char *topic,
                                            int32_t partition, int64_t time_ms, int timeout_ms,
                                            int64_t *offset, struct err_text *text);
+// Log start or high watermark of many partitions, with one question to each broker that leads some.
+// -1 where there was no answer for the partition.
+struct io_kafka_edge {
+    const char *topic;
+    int32_t partition;
+    int64_t offset;
+};
+KA_MUST_USE enum ka_err io_kafka_edges(struct io_kafka_admin *admin, bool ends,
+                                       struct io_kafka_edge *edges, size_t count, int timeout_ms,
+                                       struct err_text *text);
 // Number of partitions; 0 if the topic does not exist.
 KA_MUST_USE enum ka_err io_kafka_partition_count(struct io_kafka_admin *admin, const char *topic,
                                                  int timeout_ms, int32_t *count,
@@ -92,6 +102,10 @@ KA_MUST_USE enum ka_err io_kafka_create_topics(struct io_kafka_admin *admin,
                                                const struct io_kafka_topic_spec *specs,
                                                size_t count, int timeout_ms, bool *created,
                                                struct err_text *text);
+// More partitions for a topic that has fewer; returns when they are to be seen.
+KA_MUST_USE enum ka_err io_kafka_grow_topic(struct io_kafka_admin *admin, const char *topic,
+                                            int32_t partitions, int timeout_ms,
+                                            struct err_text *text);
 // Settings in force, defaults included. Values of secrets are empty. In the arena.
 struct io_kafka_settings {
     const char *const *names;
@@ -131,6 +145,8 @@ KA_MUST_USE enum ka_err io_kafka_reader_add(struct io_kafka_reader *reader, cons
                                             struct err_text *text);
 KA_MUST_USE enum ka_err io_kafka_reader_remove(struct io_kafka_reader *reader, const char *topic,
                                                int32_t partition, struct err_text *text);
+// From now on `wake_fd`, an eventfd, is written (8 bytes, value 1) when something arrives.
+void io_kafka_reader_wake(struct io_kafka_reader *reader, int wake_fd);
 enum io_kafka_read {
     IO_KAFKA_READ_NOTHING,
     IO_KAFKA_READ_RECORD,

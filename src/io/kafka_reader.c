@@ -68,10 +68,18 @@ enum ka_err io_kafka_reader_new(const struct io_kafka_config *config, bool read_
     return KA_OK;
 }
 
+void io_kafka_reader_wake(struct io_kafka_reader *reader, int wake_fd)
+{
+    static const uint64_t one = 1; // what an eventfd wants to be written
+    rd_kafka_queue_io_event_enable(reader->queue, wake_fd, &one, sizeof one);
+}
+
 void io_kafka_reader_free(struct io_kafka_reader **reader)
 {
     struct io_kafka_reader *gone = *reader;
     *reader = NULL;
+    if (gone != NULL) // the caller may close its wake_fd next
+        rd_kafka_queue_io_event_enable(gone->queue, -1, NULL, 0);
     if (gone != NULL)
         (void)io_kafka_reap(destroy, gone, "reader", CLOSE_MS);
 }

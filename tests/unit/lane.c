@@ -343,7 +343,7 @@ static struct fixture *fresh(void)
     struct lane_processor processor = {f,          fake_record,    fake_poison,  fake_result,
                                        fake_timer, fake_due,       fake_pending, fake_work,
                                        fake_close, fake_committed, fake_undo,    fake_describe,
-                                       fake_adopt, fake_drop};
+                                       fake_adopt, fake_drop,      NULL};
     f->lane = lane_new(&config, &processor);
     return f;
 }

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A link between two clusters whose processes are killed with -9 while records arrive: nothing lost,
+# nothing twice, order kept, and keys, nulls, headers and times as they were. LINK_RECORDS and KILLS
+# make it longer.
+# timeout: 400
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/link.sh"
+
+count=${LINK_RECORDS:-20000}
+kills=${KILLS:-8}
+region here "$KASAGA_BOOTSTRAP"
+region there "$(own_cluster there)"
+topic=$app.events
+link_conf here "$(link_from there "$app.ev*")"
+in_region there topic create "$topic" 6 >/dev/null
+
+names=(l1 l2)
+for n in "${names[@]}"; do link here "$n"; done
+must_within 20 says l1 event=started
+fill there "$topic" --count 1000
+same there here "$topic" --expect 1000
+passed 'records of every kind arrive as they were'
+
+fill there "$topic" --mark plain --count "$count" --rate $((count / (2 * kills))) &
+feeder=$!
+fill there "$topic" --mark tx --count $((count / 4)) --rate $((count / (8 * kills))) --transactions &
+feeder2=$!
+for ((kill = 1; kill <= kills; kill++)); do
+    sleep 2
+    victim=$((RANDOM % 2))
+    end "${names[$victim]}" KILL || true
+    names[$victim]=k$kill
+    link here "k$kill"
+done
+wait $feeder $feeder2
+same there here "$topic" --expect $((1000 + count + count / 4)) --wait 60
+passed "$kills kills, $count records, none lost, none repeated, in order"
+
+in_region there topic create "$app.evening" 2 >/dev/null
+fill there "$app.evening" --count 300
+same there here "$app.evening" --expect 300 --wait 15
+in_region there topic grow "$app.evening" 5 >/dev/null
+sleep 1
+fill there "$app.evening" --count 300 --first 300
+same there here "$app.evening" --expect 600 --wait 15
+passed 'a new topic and new partitions are picked up in seconds'
+
+for n in "${names[@]}"; do end "$n" || fail "$n did not end well"; done
+before=$(kcat -b "${brokers[here]}" -Q -t "$topic:0:-1")
+fill there "$topic" --count 500 --mark late
+link here l9
+same there here "$topic" --mark late --expect 500 --wait 20
+[ "$(kcat -b "${brokers[here]}" -Q -t "$topic:0:-1")" != "$before" ] || fail 'nothing was copied after the restart'
+passed 'a link that was stopped catches up'
