@@ -140,6 +140,8 @@ void lane_on_lost(struct lane *lane, const struct lane_event *event);
 void lane_on_restored(struct lane *lane, const struct lane_event *event);
 void lane_on_unpark(struct lane *lane, const struct lane_event *event);
 void lane_retry_unparks(struct lane *lane);
+// The open transaction has nothing to do with it any more.
+void lane_untouch(struct lane *lane, struct lane_partition *partition);
 void lane_release_leaving(struct lane *lane, bool force);
 bool lane_touches_leaving(const struct lane *lane);
 void lane_members_fini(struct lane *lane);

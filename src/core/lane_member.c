@@ -54,7 +54,7 @@ void lane_on_assigned(struct lane *lane, const struct lane_event *event)
     }
 }
 
-static void untouch(struct lane *lane, struct lane_partition *partition)
+void lane_untouch(struct lane *lane, struct lane_partition *partition)
 {
     for (size_t i = 0; i < lane->touched_count; i++) {
         if (lane->touched[i] != partition->slot)
@@ -69,7 +69,7 @@ static void untouch(struct lane *lane, struct lane_partition *partition)
 static void drop(struct lane *lane, struct lane_partition *partition)
 {
     if (partition->touched) {
-        untouch(lane, partition);
+        lane_untouch(lane, partition);
         lane->must_abort = LANE_RULE(lane, 6);
     }
     lane->processor.drop(lane->processor.context, partition);

@@ -288,6 +288,19 @@ static bool is_ours(const struct lane *lane, const struct meta *meta)
            slice_eq(meta->lane, lane->config.name);
 }
 
+// Rule 13: this partition was claimed with our metadata. Somebody else has written over it, so that
+// nobody can tell any more what became of the transaction here; another partition may.
+static void stop_overwritten(struct lane *lane, struct lane_partition *partition, int64_t offset)
+{
+    err_set(&lane->text, KA_ERR_DIVERGED,
+            "somebody else has committed offset %lld while the outcome of a commit was unclear",
+            (long long)offset);
+    lane_park(lane, partition, KA_ERR_DIVERGED);
+    lane_untouch(lane, partition);
+    lane->processor.undo(lane->processor.context, partition);
+    lane_ask(lane);
+}
+
 void lane_on_token(struct lane *lane, const struct lane_event *event)
 {
     if (lane->phase != LANE_ASKING)
@@ -297,6 +310,12 @@ void lane_on_token(struct lane *lane, const struct lane_event *event)
                      lane->slots[lane->touched[0]]->epoch == event->epoch;
     if (event->error != KA_OK || !asked_one) {
         lane->ask_at = lane->clock_ms + ASK_AGAIN_MS;
+        return;
+    }
+    struct lane_partition *partition = lane->slots[lane->touched[0]];
+    bool gone = event->meta == NULL || !event->meta->present;
+    if (gone && partition->state == LANE_PARTITION_ACTIVE && LANE_RULE(lane, 13)) {
+        stop_overwritten(lane, partition, event->offset);
         return;
     }
     if (is_ours(lane, event->meta))

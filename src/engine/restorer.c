@@ -223,6 +223,17 @@ static enum ka_err first_offset(struct restorer *restorer, const struct restore_
 // ---- The job
 // -------------------------------------------------------------------------------------
 
+// Metadata that is not ours was written by somebody else, who knows nothing of what stands there.
+static enum ka_err read_meta(const struct restore_job *job, const struct io_kafka_committed *entry,
+                             struct meta *meta, struct err_text *text)
+{
+    enum ka_err err = meta_parse(entry->metadata, meta, text);
+    if (err == KA_OK || err == KA_ERR_VERSION)
+        return err;
+    return err_wrap(text, KA_ERR_DIVERGED, "%s/%d: somebody else has committed offset %lld",
+                    job->topic, job->partition, (long long)entry->offset);
+}
+
 static enum ka_err restore_one(struct restorer *restorer, const struct restore_job *job,
                                struct lane_mail *mail)
 {
@@ -230,14 +241,14 @@ static enum ka_err restore_one(struct restorer *restorer, const struct restore_j
     struct meta meta = {0};
     enum ka_err err = committed(restorer, job, false, &entry, &mail->text);
     if (err == KA_OK)
-        err = meta_parse(entry.metadata, &meta, &mail->text);
+        err = read_meta(job, &entry, &meta, &mail->text);
     if (err == KA_OK && meta.present)
         fence_dead_owner(restorer, &meta);
     if (err == KA_OK)
         err = wait_stable(restorer, job, &entry, &mail->text);
     KILL_POINT("offset_stable");
     if (err == KA_OK)
-        err = meta_parse(entry.metadata, &meta, &mail->text);
+        err = read_meta(job, &entry, &meta, &mail->text);
     if (err != KA_OK)
         return err;
     const struct restore_form *form = restorer->config.form;

@@ -32,11 +32,13 @@ static enum ka_err agree(const struct state_read *read, int64_t start, int64_t e
                        "%s/%d: the state is needed from offset %lld, but the topic ends at %lld: "
                        "it has lost its end, or it was created again",
                        topic, read->partition, (long long)low_water, (long long)end);
-    // A shard commits an offset before its first state, so without one there can be no state.
-    if (low_water < 0 && !read->has_offset && end > 0)
-        return err_set(text, KA_ERR_DIVERGED,
-                       "%s/%d has no committed offset, but %s has been written up to %lld",
-                       read->inbox, read->partition, topic, (long long)end);
+    // A shard commits an offset with metadata before its first state.
+    if (low_water < 0 && end > 0)
+        return err_set(text, KA_ERR_DIVERGED, "%s/%d: %s has been written up to %lld, but %s",
+                       read->inbox, read->partition, topic, (long long)end,
+                       read->has_offset ? "the committed offset is not kasaga's: somebody else has "
+                                          "committed it, and what it passes by was not processed"
+                                        : "there is no committed offset");
     return KA_OK;
 }
 

@@ -165,19 +165,6 @@ equal "dead letters" 1 "$(jq .dlq <<<"$out")"
 equal "all of it is counted" true "$(jq '.lag_exact and .dlq_exact and all(.shards[]; .lag_exact)' <<<"$out")"
 equal "completed" 2 "$(jq .completed <<<"$out")"
 passed "status counts sagas and names owners"
-
-sed 's/{ name = "good"; start/{ name = "ghost"; start/; s/type = "good"/type = "ghost"/' "$KASAGA_CONFIG" >"$dir/ghost.cfg"
-code 0 kasaga submit ghost --id 1 -c "$dir/ghost.cfg"
-unknown() { kasaga dlq ls -o jsonl | grep -q UNKNOWN_SAGA; }
-must_within 20 unknown
-grep -q "event=looked_up saga=ghost" "$dir/worker.log" || fail "the catalog was not asked"
-code 0 kasaga submit good --id 3 --wait --timeout 30s
-start ghost kasaga worker --node n2 -c "$dir/ghost.cfg"
-published() { grep -q "event=published saga=ghost" "$dir/ghost.log"; }
-must_within 20 published
-code 0 kasaga submit ghost --id 2 --wait --timeout 30s -c "$dir/ghost.cfg"
-end ghost || fail "the second worker did not end well"
-passed "a start waits until the catalog was read, and only what is unknown then goes to the dlq"
 end worker || fail "the worker did not end well"
 
 [ "$(kasaga errors -o json --since 1d | jq -r '[.[].class] | unique | join(" ")')" = "fail poison refused retry stuck" ] || fail "classes: $(kasaga errors)"
@@ -207,3 +194,18 @@ for i in 1 2 3; do code 0 kasaga submit good --id "left-$i"; done
 code 0 kasaga status -o json
 equal "unread" "3 true" "$(jq -r '"\(.lag) \(.lag_exact)"' <<<"$out")"
 passed "lag is the number of records that nobody has read"
+
+start last kasaga worker
+sed 's/{ name = "good"; start/{ name = "ghost"; start/; s/type = "good"/type = "ghost"/' "$KASAGA_CONFIG" >"$dir/ghost.cfg"
+code 0 kasaga submit ghost --id 1 -c "$dir/ghost.cfg"
+unknown() { kasaga dlq ls -o jsonl | grep -q UNKNOWN_SAGA; }
+must_within 20 unknown
+grep -q "event=looked_up saga=ghost" "$dir/last.log" || fail "the catalog was not asked"
+code 0 kasaga submit good --id 3 --wait --timeout 30s
+start ghost kasaga worker --node n2 -c "$dir/ghost.cfg"
+published() { grep -q "event=published saga=ghost" "$dir/ghost.log"; }
+must_within 20 published
+code 0 kasaga submit ghost --id 2 --wait --timeout 30s -c "$dir/ghost.cfg"
+end ghost || fail "the second worker did not end well"
+passed "a start waits until the catalog was read, and only what is unknown then goes to the dlq"
+end last || fail "the last worker did not end well"

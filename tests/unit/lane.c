@@ -459,6 +459,22 @@ static void an_unclear_commit_without_its_token_is_undone(void **state)
     assert_int_equal(value(f), 0);
 }
 
+static void an_unclear_commit_that_somebody_wrote_over_parks(void **state)
+{
+    struct fixture *f = *state;
+    struct meta none = {0};
+    take(f, 10, "begin a; produce 1");
+    tick(f, "flush a");
+    flushed(f, 0, "commit 0@11");
+    on(f, LANE_EVENT_COMMIT_FAILED, 0, KA_ERR_TIMEOUT, "reset a");
+    on(f, LANE_EVENT_PRODUCER_READY, 0, KA_OK, "ask 0");
+    expect(f,
+           (struct lane_event){.type = LANE_EVENT_TOKEN, .epoch = 1, .offset = 99, .meta = &none},
+           "pause 0; parked 0 DIVERGED");
+    assert_int_equal(value(f), 0); // it is not known: nothing goes on from here
+    assert_int_equal(lane_partition(f->lane, 0)->state, LANE_PARTITION_PARKED);
+}
+
 static void a_dirty_producer_is_reset_after_its_commit(void **state)
 {
     struct fixture *f = *state;
@@ -973,6 +989,7 @@ int main(void)
         CASE(a_lane_that_is_no_member_does_not_commit),
         CASE(an_unclear_commit_is_asked_for_its_token),
         CASE(an_unclear_commit_without_its_token_is_undone),
+        CASE(an_unclear_commit_that_somebody_wrote_over_parks),
         CASE(a_dirty_producer_is_reset_after_its_commit),
         CASE(a_revoked_partition_aborts_the_open_transaction),
         CASE(a_revocation_waits_for_the_commit_under_way),
