@@ -23,6 +23,7 @@ struct submit {
     struct cmd_common common;
     struct cmd_app app;
     const char *key;
+    const char *tenant; // NULL = none
     struct buf data;
     int32_t partition;
     int64_t offset; // of the START command
@@ -96,6 +97,7 @@ static int send(struct submit *submit, const char *saga)
         .actor = slice_str(cmd_user()),
         .type = slice_str(type_of(submit->app.config, saga)),
         .source = SLICE_LIT("/kasaga/cli"),
+        .tenant = slice_str(submit->tenant),
         .data = json_trim(buf_slice(&submit->data)),
     };
     const struct residency *residency = submit->app.config->residency;
@@ -333,13 +335,14 @@ int cmd_submit(int argc, char **argv)
         {"id", 'i', "ID", "the saga's key is SAGA/ID; doing it twice starts it once", &id, NULL},
         {"data", 'd', "JSON", "the start event: JSON, @FILE or - for stdin; default {}", &data,
          NULL},
+        {"tenant", 'T', "NAME", "whose data it is", &submit.tenant, NULL},
         {"wait", 'w', NULL, "until it has ended; the exit code says how", NULL, &submit.wait},
         {"follow", 'f', NULL, "the same, and show what happens", NULL, &submit.follow},
         {"timeout", 't', "TIME", "how long to wait; default 60s", &timeout, NULL},
     };
     const struct cmd_spec spec = {
-        .synopsis =
-            "submit SAGA --id ID [--data JSON|@FILE|-] [--wait] [--follow] [--timeout TIME]",
+        .synopsis = "submit SAGA --id ID [--data JSON|@FILE|-] [--tenant NAME] [--wait] [--follow] "
+                    "[--timeout TIME]",
         .summary =
             "Starts a saga by a command in the inbox. With --wait the exit code is 0 when it\n"
             "completed, 3 when it was compensated, 4 when it is stuck or was terminated, 75\n"

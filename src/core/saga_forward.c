@@ -47,6 +47,12 @@ bool saga_forward_input(struct turn *turn, int32_t step, struct slice *input, st
 {
     const struct step_def *def = &turn->saga->def->steps[step];
     struct saga_step_state *st = &turn->saga->steps[step];
+    if (turn->saga->def->remote) {
+        struct remote_call call;
+        saga_called(turn->saga, turn->effects->arena, &call);
+        *input = call.input;
+        return st->attempts > 0 || check_object(turn, def->action->params, *input, why);
+    }
     if (def->input == NULL) {
         *input = saga_known(turn, step);
         return st->attempts > 0 || check_object(turn, def->action->params, *input, why);

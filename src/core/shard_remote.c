@@ -234,8 +234,11 @@ static struct action_result outcome_of(const struct shard_turn *turn, const stru
         .message = saga->fail_message,
         .retry_after_ms = turn->last.retry_after_ms,
     };
-    if (result.outcome == OUTCOME_OK) // a result of no use; or nothing ended, time or operator did
-        result.outcome = st->maybe_done ? OUTCOME_UNKNOWN : OUTCOME_FAIL;
+    // A result of no use; or nothing ended, but time or an operator did.
+    if (result.outcome == OUTCOME_OK && st->maybe_done)
+        result.outcome = OUTCOME_UNKNOWN;
+    else if (result.outcome == OUTCOME_OK)
+        result.outcome = st->attempts == 0 ? OUTCOME_RETRY : OUTCOME_FAIL;
     return result;
 }
 

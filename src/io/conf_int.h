@@ -317,6 +317,9 @@ bool conf_refuse_step(struct conf *conf, const struct conf_node *node);
 int32_t conf_need_region(struct conf *conf, const struct conf_node *node, const char *key,
                          const char *name);
 
+// Whether the rules let any data of this class (-1: of any class) go from here to the region.
+bool conf_may_go(const struct conf *conf, int32_t region, int32_t dataclass);
+
 // ---- Passes; each reports what is wrong and leaves something usable behind
 void conf_build_kafka(struct conf *conf, const struct raw_config *raw);
 void conf_build_regions(struct conf *conf, const struct raw_config *raw);

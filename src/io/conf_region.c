@@ -266,6 +266,30 @@ static void build_tenants(struct conf *conf, const struct raw_config *raw,
     refuse_same_tenants(conf, raw, residency);
 }
 
+// ---- Rules and steps
+
+static bool may_go(const struct config *config, int32_t home, int32_t region, int32_t dataclass)
+{
+    struct residency_question question = {(enum data_class)dataclass, home, region};
+    return residency_decide(config->residency, config->links, &question).verdict !=
+           RESIDENCY_REFUSED;
+}
+
+bool conf_may_go(const struct conf *conf, int32_t region, int32_t dataclass)
+{
+    const struct residency *residency = conf->config->residency;
+    int32_t first = dataclass < 0 ? CLASS_PUBLIC : dataclass;
+    int32_t last = dataclass < 0 ? CLASS_PERSONAL : dataclass;
+    for (int32_t one = first; one <= last; one++) {
+        if (may_go(conf->config, residency->here, region, one))
+            return true;
+        for (size_t i = 0; i < residency->tenant_count; i++)
+            if (may_go(conf->config, residency->tenants[i].region, region, one))
+                return true;
+    }
+    return false;
+}
+
 // ---- All of it
 
 void conf_build_regions(struct conf *conf, const struct raw_config *raw)

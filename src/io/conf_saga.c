@@ -101,6 +101,21 @@ static void needs_compensate(struct conf *conf, const struct raw_step *step)
     }
 }
 
+// A step that could never go where it should.
+static void check_way(struct conf *conf, const struct raw_step *from)
+{
+    int32_t region = conf_need_region(conf, from->node, "region", from->region);
+    const char *what =
+        from->dataclass < 0 ? "no" : data_class_name((enum data_class)from->dataclass);
+    if (region != REGION_NONE && conf->report->errors == 0 &&
+        !conf_may_go(conf, region, from->dataclass))
+        conf_error(conf, conf_at(from->node, "region"),
+                   from->dataclass < 0 ? "%s data may go from here to \"%s\": see residency.rules"
+                                       : "%s data may not go from here to \"%s\": see "
+                                         "residency.rules",
+                   what, from->region);
+}
+
 static void check_region(struct conf *conf, const struct raw_step *from)
 {
     const struct config *config = conf->config;
@@ -119,7 +134,7 @@ static void check_region(struct conf *conf, const struct raw_step *from)
     else if (strcmp(from->region, "tenant") == 0 && config->residency->tenant_count == 0)
         conf_error(conf, conf_at(node, "region"), "\"region\" = \"tenant\" needs \"tenants\"");
     else if (strcmp(from->region, "tenant") != 0 && residency_is_name(slice_str(from->region)))
-        (void)conf_need_region(conf, node, "region", from->region);
+        check_way(conf, from);
     if (!residency_is_name(slice_str(from->region)))
         check_expr(conf, node, "region", from->region);
     const char *const actions[] = {from->action, from->compensate};
@@ -313,7 +328,6 @@ static void add_remote(struct conf *conf, const struct config_action *action,
     *step = (struct config_step){
         .name = "run",
         .action = action,
-        .input = ".input",
         .retry = {.attempts = 1, .backoff_ms = 250, .backoff_max_ms = 30000},
         .timeout_ms = REMOTE_TIMEOUT_MS,
         .node = action->node,

@@ -213,9 +213,9 @@ static void an_action_of_a_step_with_a_region_can_be_called(void **state)
     (void)state;
     struct config *config = parse(
         TOP "region = \"us\"; regions = ( { name = \"us\"; }, { name = \"eu\"; rtt = \"80ms\"; "
-            "} );\n" ACTIONS SAGA(
-                "{ name = \"a\"; action = \"pay\"; region = \"eu\"; input = \".x\";"
-                "  dataclass = \"public\"; },{ name = \"b\"; action = \"refund\"; }"));
+            "} ); residency = { rules = ( { class = \"public\"; target = \"eu\"; } ); };\n" ACTIONS
+                SAGA("{ name = \"a\"; action = \"pay\"; region = \"eu\"; input = \".x\";"
+                     "  dataclass = \"public\"; },{ name = \"b\"; action = \"refund\"; }"));
     assert_int_equal(config->saga_count, 2);
     assert_int_equal(config->links[1].rtt_ms, 80);
     const struct config_saga *remote = io_conf_saga(config, "remote:pay");

@@ -114,7 +114,7 @@ static int setup(void **state)
     open_side(&f->us, 0, "us-west/n1",
               "saga order\nstep charge region=eu-central undo=refund retry=2 timeout=30s\n"
               "step ship region=apac-east");
-    open_side(&f->eu, 1, "eu-central/n2", "saga remote:do.charge\nstep run input='.input'");
+    open_side(&f->eu, 1, "eu-central/n2", "saga remote:do.charge\nstep run");
     f->eu.story.def->remote = true;
     f->eu.story.def->steps[0].timeout_ms = 3600000;
     *state = f;
@@ -257,7 +257,7 @@ static void a_call_that_was_given_up_is_not_begun(void **state)
     f->eu.batch.now_ms += 30000; // the link was down for so long
     assert_int_equal(carry(&f->us, "shop.out.eu-central", &f->eu), KA_OK);
     assert_int_equal(f->eu.batch.invocation_count, 0);
-    assert_true(says(&f->eu, "shop.out.us-west", "\"maybe_done\":false"));
+    assert_true(says(&f->eu, "shop.out.us-west", "\"outcome\":\"retry\",\"maybe_done\":false"));
 }
 
 static void an_action_that_nobody_has_there_fails_the_step(void **state)
