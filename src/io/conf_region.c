@@ -154,6 +154,7 @@ static struct residency_row row_of(struct conf *conf, const struct raw_rule *rul
             conf_error(conf, conf_at(rule->node, "target"),
                        "\"closest\" cannot be required: which region that is may change; write "
                        "mode = \"preferred\"");
+        row.required = false;
         return row;
     }
     row.region = conf_need_region(conf, rule->node, "target", rule->target);

@@ -107,8 +107,7 @@ static void check_way(struct conf *conf, const struct raw_step *from)
     int32_t region = conf_need_region(conf, from->node, "region", from->region);
     const char *what =
         from->dataclass < 0 ? "no" : data_class_name((enum data_class)from->dataclass);
-    if (region != REGION_NONE && conf->report->errors == 0 &&
-        !conf_may_go(conf, region, from->dataclass))
+    if (region != REGION_NONE && !conf_may_go(conf, region, from->dataclass))
         conf_error(conf, conf_at(from->node, "region"),
                    from->dataclass < 0 ? "%s data may go from here to \"%s\": see residency.rules"
                                        : "%s data may not go from here to \"%s\": see "
