@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// topic create|grow|delete: changes topics of a test cluster in milliseconds. For topics of users
-// and for faults; the topics of an app are made by `kasaga topics apply`.
+// topic create|grow|delete|offset: changes topics and committed offsets of a test cluster in
+// milliseconds. For topics of users and for faults; the topics of an app are made by `kasaga topics
+// apply`.
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ static const char usage[] =
     "usage: topic create NAME [PARTITIONS [KEY=VALUE...]]\n"
     "       topic grow NAME PARTITIONS\n"
     "       topic delete NAME\n"
+    "       topic offset GROUP TOPIC PARTITION OFFSET|none\n"
     "on the cluster of KASAGA_BOOTSTRAP; replication is the broker's default\n";
 
 static void die(const char *what, const char *why)
@@ -108,6 +110,30 @@ static void drop(rd_kafka_t *client, rd_kafka_queue_t *queue, const char *name)
     rd_kafka_DeleteTopic_destroy(topic);
 }
 
+// As an operator's tool does it: without metadata.
+static void set_offset(rd_kafka_t *client, rd_kafka_queue_t *queue, char **argv)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *part =
+        rd_kafka_topic_partition_list_add(list, argv[1], atoi(argv[2]));
+    part->offset = strtoll(argv[3], NULL, 10);
+    rd_kafka_AlterConsumerGroupOffsets_t *alter =
+        rd_kafka_AlterConsumerGroupOffsets_new(argv[0], list);
+    rd_kafka_DeleteConsumerGroupOffsets_t *forget =
+        rd_kafka_DeleteConsumerGroupOffsets_new(argv[0], list);
+    if (strcmp(argv[3], "none") == 0)
+        rd_kafka_DeleteConsumerGroupOffsets(client, &forget, 1, NULL, queue);
+    else
+        rd_kafka_AlterConsumerGroupOffsets(client, &alter, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, WAIT_MS);
+    if (event == NULL || rd_kafka_event_error(event))
+        die("offset", event == NULL ? "no answer" : rd_kafka_event_error_string(event));
+    rd_kafka_event_destroy(event);
+    rd_kafka_AlterConsumerGroupOffsets_destroy(alter);
+    rd_kafka_DeleteConsumerGroupOffsets_destroy(forget);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3 || (strcmp(argv[1], "grow") == 0 && argc != 4)) {
@@ -123,6 +149,8 @@ int main(int argc, char **argv)
         grow(client, queue, argv[2], argv[3]);
     else if (strcmp(argv[1], "delete") == 0)
         drop(client, queue, argv[2]);
+    else if (strcmp(argv[1], "offset") == 0 && argc == 6)
+        set_offset(client, queue, argv + 2);
     else
         status = (fputs(usage, stderr), 2);
     rd_kafka_queue_destroy(queue);

@@ -96,6 +96,7 @@ int cmd_errors(int argc, char **argv);
 int cmd_replay(int argc, char **argv);
 int cmd_link(int argc, char **argv);
 int cmd_saga(int argc, char **argv);
+int cmd_shard(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_submit(int argc, char **argv);
 int cmd_topics(int argc, char **argv);

@@ -8,6 +8,7 @@
 //   current/<name>        {"hash":"<32 hex>","version":3,"by":"<node>","time":"…"}
 //   node/<node>           {"region":…,"version":…,"feature":1,"started":"…","seen":"…", counts…,
 //   "held":true}
+//   repair/<shard>/<ms>   {"what":…,"from":1037,"to":1041,"actor":…,"reason":…,"time":…}
 #ifndef KA_ENGINE_CATALOG_H
 #define KA_ENGINE_CATALOG_H
 

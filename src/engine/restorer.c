@@ -198,7 +198,7 @@ static enum ka_err wait_stable(struct restorer *restorer, const struct restore_j
 // ---------------------------------------------------------------------------------------
 
 static enum ka_err read_state(struct restorer *restorer, const struct restore_job *job,
-                              int64_t low_water, bool has_offset, void *restore,
+                              const struct meta *meta, bool has_offset, void *restore,
                               struct err_text *text)
 {
     struct state_read read = {.kafka = restorer->config.kafka,
@@ -206,8 +206,9 @@ static enum ka_err read_state(struct restorer *restorer, const struct restore_jo
                               .topic = restorer->config.state_topic,
                               .inbox = job->topic,
                               .partition = job->partition,
-                              .low_water = low_water,
+                              .low_water = meta->present ? meta->low_water : -1,
                               .has_offset = has_offset,
+                              .started = meta->counts.started,
                               .stop = &restorer->stop};
     return restorer->config.form->read(&read, restore, text);
 }
@@ -255,8 +256,7 @@ static enum ka_err restore_one(struct restorer *restorer, const struct restore_j
     void *restore = NULL;
     if (form != NULL) {
         restore = form->begin(&restorer->config);
-        err = read_state(restorer, job, meta.present ? meta.low_water : -1, entry.offset >= 0,
-                         restore, &mail->text);
+        err = read_state(restorer, job, &meta, entry.offset >= 0, restore, &mail->text);
     }
     mail->offset = entry.offset;
     if (err == KA_OK && entry.offset < 0)

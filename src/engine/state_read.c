@@ -32,6 +32,11 @@ static enum ka_err agree(const struct state_read *read, int64_t start, int64_t e
                        "%s/%d: the state is needed from offset %lld, but the topic ends at %lld: "
                        "it has lost its end, or it was created again",
                        topic, read->partition, (long long)low_water, (long long)end);
+    if (read->started > 0 && end == 0)
+        return err_set(text, KA_ERR_DIVERGED,
+                       "%s/%d has never held a record, but %lld sagas were started: it was created "
+                       "again",
+                       topic, read->partition, (long long)read->started);
     // A shard commits an offset with metadata before its first state.
     if (low_water < 0 && end > 0)
         return err_set(text, KA_ERR_DIVERGED, "%s/%d: %s has been written up to %lld, but %s",
@@ -49,14 +54,14 @@ enum ka_err state_read(const struct state_read *read, struct shard_restore *rest
     int64_t end = 0;
     enum ka_err err = io_kafka_watermarks(read->admin, read->topic, read->partition, ASK_TIMEOUT_MS,
                                           &start, &end, text);
-    if (err == KA_OK)
+    if (err == KA_OK && !read->anyway)
         err = agree(read, start, end, text);
     if (err != KA_OK)
         return err;
     struct scan scan = {.kafka = read->kafka,
                         .topic = read->topic,
                         .partition = read->partition,
-                        .from = read->low_water >= 0 ? read->low_water : start,
+                        .from = read->anyway || read->low_water < 0 ? start : read->low_water,
                         .end = end,
                         .stop = read->stop,
                         .stall_ms = STALL_MS};

@@ -15,6 +15,8 @@ struct state_read {
     int32_t partition;
     int64_t low_water; // of the committed metadata; -1 = there is none: from the start
     bool has_offset;   // the shard has a committed offset
+    int64_t started;   // sagas that the committed metadata counts
+    bool anyway;       // the whole topic, whatever was committed
     const atomic_bool *stop;
 };
 

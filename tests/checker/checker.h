@@ -62,7 +62,8 @@ struct options {
     int64_t dlq; // records that must be there
     int wait_s;
     bool allow_unfinished;
-    bool live; // somebody is at work: what is in flight is no violation
+    bool live;    // somebody is at work: what is in flight is no violation
+    bool rebuilt; // what has ended need not have a record of its own in the state topic
     bool json;
     int max_shown;
     int stall_s; // how long an open transaction may hold readers back

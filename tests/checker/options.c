@@ -19,6 +19,7 @@ static const char usage[] =
     "  --wait SECONDS              wait that long at most until nothing is in flight\n"
     "  --allow-unfinished          sagas need not have ended\n"
     "  --live                      somebody is at work: nothing in flight is a violation\n"
+    "  --rebuilt                   the state was written again: what had ended stands in chunks\n"
     "  --schemas DIR               Avro schemas of inbox and state (default schemas)\n"
     "  --fingerprints              prints those of the schemas, and ends\n"
     "  --stall SECONDS             how long an open transaction may hold readers back (default "
@@ -139,6 +140,9 @@ static void parse_one(struct options *options, int option, const char *value)
     case 'l':
         options->live = true;
         break;
+    case 'r':
+        options->rebuilt = true;
+        break;
     case 'S':
         options->schemas = value;
         break;
@@ -180,6 +184,7 @@ void options_parse(struct options *options, int argc, char **argv)
         {"wait", required_argument, NULL, 'w'},
         {"allow-unfinished", no_argument, NULL, 'U'},
         {"live", no_argument, NULL, 'l'},
+        {"rebuilt", no_argument, NULL, 'r'},
         {"schemas", required_argument, NULL, 'S'},
         {"max", required_argument, NULL, 'm'},
         {"output", required_argument, NULL, 'o'},

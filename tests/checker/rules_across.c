@@ -273,7 +273,8 @@ void rules_state(const struct store *store, const struct subject *subject)
     if (subject->state == STATE_OPAQUE || instance->torn)
         return;
     if (subject->state == STATE_NONE)
-        why = options->live || was_trimmed(state) ? NULL : "has no record";
+        why = options->live || was_trimmed(state) || (options->rebuilt && ended) ? NULL
+                                                                                 : "has no record";
     else if (subject->state == STATE_REMOVED)
         why = ended ? NULL : "says that it is gone";
     else if (subject->state_incarnation != instance->incarnation)

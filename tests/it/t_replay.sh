@@ -88,6 +88,106 @@ code 2 kasaga replay
 code 5 kasaga replay --saga order/waiting-1x@999999
 passed "an instance as it stood at an offset of the history"
 
+
+# --- the state topic is lost
+
+digests() { # NAME: partition and digest of its shards, when it has all of them
+    local told try
+    for ((try = 0; try < 20; try++)); do
+        told=$(wc -l <"$dir/$1.log")
+        kill -USR1 "$(pid_of "$1")"
+        sleep 0.5
+        tail -n +$((told + 1)) "$dir/$1.log" |
+            sed -n 's/.*event=digest partition=[^ ]*inbox\/\([0-9]*\) .*digest=\([0-9]*\).*/\1 \2/p' | sort -n >"$dir/digests"
+        [ "$(wc -l <"$dir/digests")" -ne $shards ] || break
+    done
+    cat "$dir/digests"
+}
+rebuilt() { jq -r '.[] | "\(.shard) \(.digest)"' <<<"$out" | sort -n; }
+parked() { [ "$(grep -c event=parked "$dir/$1.log")" -ge "$2" ]; }
+alone() { "$KASAGA" shard rebuild --yes --reason test >"$dir/alone" 2>&1 || ! grep -q members "$dir/alone"; }
+
+end n1 || fail "n1 did not end well"
+must_within 30 sh -c "[ \$(grep -c event=restored '$dir/n3.log') -ge $shards ]"
+sleep 2
+before=$(digests n3)
+equal "shards" $shards "$(wc -l <<<"$before")"
+code 0 kasaga shard rebuild -o json # a worker runs, but nothing moves
+equal "digests from the history" "$before" "$(rebuilt)"
+end n3 || fail "n3 did not end well"
+topic delete "$app.state"
+must_within 30 sh -c "! kcat -L -b $KASAGA_BOOTSTRAP | grep -q '\"$app.state\"'"
+code 0 kasaga topics apply --yes
+worker n4
+must_within 60 parked n4 $shards
+contains "why a worker stops" "$(cat "$dir/n4.log")" "class=DIVERGED"
+code 1 kasaga shard rebuild --yes --reason test
+contains "a worker that runs" "$err" "stop the workers first"
+end n4 || fail "n4 did not end well"
+passed "a state topic that was created again stops its shards"
+
+code 1 kasaga shard repair
+contains "repair explains" "$out" "created again"
+contains "and advises" "$out" "kasaga shard rebuild"
+code 1 kasaga shard rebuild
+contains "the plan" "$out" "rewrite"
+code 2 kasaga shard rebuild --yes
+must_within 30 alone
+code 0 kasaga shard rebuild -o json
+equal "verdicts" "agrees agrees agrees agrees" "$(jq -r '[.[].verdict] | join(" ")' <<<"$out")"
+equal "digests of the rebuilt state" "$before" "$(rebuilt)"
+equal "digests of the state topic" "$before" "$(jq -r '.[] | "\(.shard) \(.state_digest)"' <<<"$out" | sort -n)"
+worker n5
+must_within 30 sh -c "[ \$(grep -c event=restored '$dir/n5.log') -ge $shards ]"
+sleep 1
+equal "digests of the next owner" "$before" "$(digests n5)"
+passed "the state is rebuilt from the history: equal digests"
+
+orders 1 100 # known already
+orders $((orders + 1)) 200
+orders=$((orders + 200))
+must_within 60 sh -c "[ \$('$KASAGA' status -o json | jq '.completed + .compensated') -ge $((orders + 2)) ]"
+for i in 2 3; do
+    code 0 kasaga saga resume "order/paused-${i}x" --reason "go on" --timeout 30s
+done
+code 0 kasaga saga cancel "order/waiting-3x" --reason "no more" --timeout 30s
+code 0 kasaga saga skip "order/stuck-40" --reason "by hand" --timeout 30s
+verdict 30 --allow-unfinished --rebuilt
+code 0 kasaga shard rebuild
+passed "the sagas go on where they were, and the checker finds nothing"
+
+# --- the committed offset is lost
+
+end n5 || fail "n5 did not end well"
+committed() { "$KASAGA" status -o json | jq ".shards[$1].offset"; }
+at=$(committed 1)
+topic offset "$app" "$app.inbox" 1 none
+topic offset "$app" "$app.inbox" 2 3
+topic offset "$app" "$app.inbox" 3 "$(($(committed 3) - 1))"
+worker n6
+must_within 30 parked n6 3
+code 1 kasaga shard repair --yes --reason "a mistake"
+contains "a worker that runs" "$err" "stop the workers first"
+end n6 || fail "n6 did not end well"
+code 1 kasaga shard repair -o json
+equal "what is wrong" "agrees no_offset not_ours not_ours" "$(jq -r '[.[].fault] | join(" ")' <<<"$out")"
+[ "$(jq '.[1].commit' <<<"$out")" -le "$at" ] || fail "commands would be skipped: $out"
+code 1 kasaga shard repair
+contains "the plan" "$out" "commit "
+repaired() { "$KASAGA" shard repair --yes --reason "offsets were reset by mistake" --actor ann >"$dir/repair" 2>&1; }
+must_within 30 repaired
+contains "who and why" "$(records "$app.catalog" -f '%k %s\n' | grep ^repair/1/)" "by mistake"
+code 0 kasaga shard repair
+worker n7
+must_within 30 sh -c "[ \$(grep -c event=restored '$dir/n7.log') -ge $shards ]"
+orders $((orders + 1)) 100
+orders=$((orders + 100))
+must_within 60 sh -c "[ \$('$KASAGA' status -o json | jq '[.shards[].lag] | add') -le 4 ]"
+must_within 60 sh -c "[ \$(kcat -C -q -e -b $KASAGA_BOOTSTRAP -X isolation.level=read_committed -o beginning -t $app.history | grep -c 'type\":\"kasaga.saga.started') = $((orders + 18)) ]"
+verdict 30 --allow-unfinished --rebuilt
+code 0 kasaga shard rebuild
+passed "a lost offset is explained and committed again; nothing is repeated, nothing lost"
+
 # Somebody writes into the history what never happened.
 partition=$(awk '$1 == "order/waiting-2x" { print $2; exit }' "$dir/history")
 awk '$1 == "order/waiting-2x" && /step.retrying/ { sub(/^[^{]*/, ""); sub(/#[0-9]+"/, "#99\""); print; exit }' "$dir/history" |
