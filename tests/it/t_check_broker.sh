@@ -66,3 +66,12 @@ contains "replication" "$(finding replication.factor)" "error $app.inbox"
 contains "size of what would be created" "$(finding message.max.bytes)" "error $app.inbox"
 equal "where" warning "$("$KASAGA" topics plan -o json | jq -r '.findings[] | select(.setting == "offsets.retention.minutes").severity')"
 passed "brokers whose settings break promises are named, with the setting"
+
+KASAGA_BOOTSTRAP=$(own_cluster good --brokers 3)
+write_conf
+topic create "$input" 6 retention.ms=-1
+"$KASAGA" topics apply --yes >"$dir/topics.log" 2>&1
+check 0 -o json
+equal "findings" "[]" "$(jq -c .cluster.findings <<<"$out")"
+equal "brokers" 3 "$(jq .cluster.brokers <<<"$out")"
+passed "of three brokers with three replicas and two in sync there is nothing to say"
