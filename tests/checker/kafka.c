@@ -185,11 +185,22 @@ static rd_kafka_ListConsumerGroupOffsets_t *ask_for(struct store *store, const c
     return ask;
 }
 
-static bool try_group(struct kafka *kafka, struct store *store, const char *name, enum role role)
+// A coordinator that has just come back: it answers in a moment.
+static bool is_moving(rd_kafka_resp_err_t err)
+{
+    return err == RD_KAFKA_RESP_ERR_NOT_COORDINATOR ||
+           err == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
+           err == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+}
+
+enum answer { ANSWER_SETTLED, ANSWER_HELD, ANSWER_MOVING };
+
+static enum answer try_group(struct kafka *kafka, struct store *store, const char *name,
+                             enum role role)
 {
     rd_kafka_ListConsumerGroupOffsets_t *ask = ask_for(store, name, role);
     if (ask == NULL)
-        return true; // nothing that it consumes
+        return ANSWER_SETTLED; // nothing that it consumes
     rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka->raw);
     rd_kafka_AdminOptions_t *options =
         rd_kafka_AdminOptions_new(kafka->raw, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
@@ -198,11 +209,15 @@ static bool try_group(struct kafka *kafka, struct store *store, const char *name
         unreachable(name, rd_kafka_error_string(error));
     rd_kafka_ListConsumerGroupOffsets(kafka->raw, &ask, 1, options, queue);
     rd_kafka_event_t *event = rd_kafka_queue_poll(queue, REQUEST_MS);
-    if (event == NULL || rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
+    rd_kafka_resp_err_t err =
+        event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : rd_kafka_event_error(event);
+    if (err != RD_KAFKA_RESP_ERR_NO_ERROR && !is_moving(err))
         unreachable(name, event == NULL ? "no answer" : rd_kafka_event_error_string(event));
-    size_t count;
-    const rd_kafka_group_result_t **groups = rd_kafka_ListConsumerGroupOffsets_result_groups(
-        rd_kafka_event_ListConsumerGroupOffsets_result(event), &count);
+    size_t count = 0;
+    const rd_kafka_group_result_t **groups = NULL;
+    if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+        groups = rd_kafka_ListConsumerGroupOffsets_result_groups(
+            rd_kafka_event_ListConsumerGroupOffsets_result(event), &count);
     bool stable = true;
     for (size_t i = 0; i < count; i++) // an offset that is not settled shows as the group's error
         stable = stable && rd_kafka_group_result_error(groups[i]) == NULL &&
@@ -211,7 +226,9 @@ static bool try_group(struct kafka *kafka, struct store *store, const char *name
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_ListConsumerGroupOffsets_destroy(ask);
     rd_kafka_queue_destroy(queue);
-    return stable;
+    return err != RD_KAFKA_RESP_ERR_NO_ERROR ? ANSWER_MOVING
+           : stable                          ? ANSWER_SETTLED
+                                             : ANSWER_HELD;
 }
 
 // Settled offsets. One that is held for long keeps what is known of it; the open transaction is
@@ -220,8 +237,12 @@ static void sample_group(struct kafka *kafka, struct store *store, const char *n
 {
     const struct timespec pause = {.tv_nsec = 10000000};
     int64_t until = now_ms() + 1000 * (int64_t)kafka->options->stall_s;
-    while (!try_group(kafka, store, name, role) && now_ms() < until)
+    enum answer answer = try_group(kafka, store, name, role);
+    for (; answer != ANSWER_SETTLED && now_ms() < until;
+         answer = try_group(kafka, store, name, role))
         nanosleep(&pause, NULL);
+    if (answer == ANSWER_MOVING)
+        unreachable(name, "its coordinator does not answer");
 }
 
 static void sample_ends(struct kafka *kafka, struct topic *topic)
