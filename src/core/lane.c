@@ -234,8 +234,8 @@ static int64_t interval_ms(const struct lane *lane)
 
 static bool at_cap(const struct lane *lane)
 {
-    return lane->inputs >= lane->config.batch_records ||
-           lane->batch.bytes >= (size_t)lane->config.batch_bytes;
+    return LANE_RULE(lane, 1) && (lane->inputs >= lane->config.batch_records ||
+                                  lane->batch.bytes >= (size_t)lane->config.batch_bytes);
 }
 
 void lane_close(struct lane *lane)
@@ -310,7 +310,8 @@ static void on_record(struct lane *lane, const struct lane_event *event)
     const struct record *record = event->record;
     struct lane_partition *partition = lane->slots[event->slot];
     bool takes = partition->used && partition->state == LANE_PARTITION_ACTIVE &&
-                 !partition->leaving && !partition->seeking && partition->wait_until == 0;
+                 !partition->leaving && partition->wait_until == 0 &&
+                 !(partition->seeking && LANE_RULE(lane, RULE_SEEK));
     if (!takes || record->offset < partition->position)
         return; // read again after the seek, or by the next owner
     KA_ASSERT(lane_wants_records(lane));
@@ -406,9 +407,12 @@ static void on_partition_event(struct lane *lane, const struct lane_event *event
     struct lane_partition *partition = named(lane, event);
     if (partition == NULL)
         return; // of an earlier assignment
-    if (event->type == LANE_EVENT_EOF && partition->state == LANE_PARTITION_ACTIVE &&
-        partition->wait_until == 0 && event->offset > partition->read_to) {
-        partition->read_to = event->offset;
+    if (event->type == LANE_EVENT_EOF) {
+        // Before the seek back it is the end of what was read in vain.
+        bool counts = partition->state == LANE_PARTITION_ACTIVE && !partition->seeking &&
+                      partition->wait_until == 0;
+        if (counts && event->offset > partition->read_to)
+            partition->read_to = event->offset;
     } else if (event->type == LANE_EVENT_END_SAMPLED) {
         partition->sample_pending = false;
         partition->sample_known = event->error == KA_OK;

@@ -104,7 +104,7 @@ struct lane {
 };
 
 #ifdef KA_SIM
-#define LANE_RULE(lane, n) (((lane)->config.rules_off & (1U << (n))) == 0)
+#define LANE_RULE(lane, n) (((lane)->config.rules_off & (UINT64_C(1) << (n))) == 0)
 #else
 #define LANE_RULE(lane, n) ((void)(lane), true)
 #endif

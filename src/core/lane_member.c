@@ -213,7 +213,8 @@ void lane_on_restored(struct lane *lane, const struct lane_event *event)
         lane_park(lane, partition, err);
         return;
     }
-    if (event->meta->present && event->meta->time_ms > lane->now_ms && LANE_RULE(lane, 12))
+    if (event->meta->present && event->meta->time_ms > lane->now_ms &&
+        LANE_RULE(lane, RULE_LANE_TIME))
         lane->now_ms = event->meta->time_ms; // lane time never goes back over a takeover
     partition->state = LANE_PARTITION_CLAIMING;
     if (!LANE_RULE(lane, RULE_CLAIM))

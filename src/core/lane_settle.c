@@ -50,7 +50,8 @@ static void settle_committed(struct lane *lane)
         }
         lane->processor.committed(lane->processor.context, partition);
     }
-    lane_enqueue_invocations(lane); // copies: their texts may be in the results
+    if (LANE_RULE(lane, RULE_AFTER_COMMIT))
+        lane_enqueue_invocations(lane); // copies: their texts may be in the results
     lane_results_confirm(lane);
     if (lane->commit_sent_ms > lane->proof_ms)
         lane->proof_ms = lane->commit_sent_ms;
@@ -179,6 +180,8 @@ static void commit(struct lane *lane)
         lane->offsets[lane->offset_count++] = (struct lane_commit_offset){
             partition->slot, partition->position, describe(lane, partition)};
     }
+    if (!LANE_RULE(lane, RULE_AFTER_COMMIT))
+        lane_enqueue_invocations(lane);
     lane->commit_sent_ms = lane->clock_ms;
     lane_move(lane, LANE_COMMITTING);
     struct lane_effect *effect = lane_effect(lane, LANE_EFFECT_COMMIT);
@@ -201,7 +204,7 @@ void lane_on_flushed(struct lane *lane, const struct lane_event *event)
     }
     bool member = event->generation >= 0 && event->member;
     bool gone = lane->must_abort || lane_touches_leaving(lane);
-    if (LANE_RULE(lane, 6) && (!member || gone)) {
+    if ((!member && LANE_RULE(lane, RULE_MEMBERSHIP)) || (gone && LANE_RULE(lane, 6))) {
         lane_abort(lane);
         return;
     }
@@ -214,7 +217,7 @@ void lane_on_committed(struct lane *lane, const struct lane_event *event)
         return;
     int32_t producer = lane->current;
     settle_committed(lane);
-    if (event->dirty && LANE_RULE(lane, 5))
+    if (event->dirty && LANE_RULE(lane, RULE_DIRTY))
         lane_reset(lane, producer);
 }
 
@@ -238,7 +241,7 @@ void lane_on_aborted(struct lane *lane, const struct lane_event *event)
     if (event->type == LANE_EVENT_ABORTED) {
         int32_t producer = lane->current;
         settle_aborted(lane);
-        if (event->dirty && LANE_RULE(lane, 5))
+        if (event->dirty && LANE_RULE(lane, RULE_DIRTY))
             lane_reset(lane, producer);
         return;
     }

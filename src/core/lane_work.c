@@ -97,8 +97,8 @@ void lane_results_return(struct lane *lane)
 
 static bool full(const struct lane *lane)
 {
-    return lane->batch.bytes >= (size_t)lane->config.batch_bytes ||
-           lane->inputs >= lane->config.batch_records;
+    return LANE_RULE(lane, 1) && (lane->batch.bytes >= (size_t)lane->config.batch_bytes ||
+                                  lane->inputs >= lane->config.batch_records);
 }
 
 static bool open_for_work(const struct lane *lane)
@@ -128,7 +128,7 @@ static void take_results(struct lane *lane)
         struct lane_partition *partition =
             result->slot < lane->slot_count ? lane->slots[result->slot] : NULL;
         bool mine = partition != NULL && partition->used &&
-                    (partition->epoch == result->epoch || !LANE_RULE(lane, 7));
+                    (partition->epoch == result->epoch || !LANE_RULE(lane, RULE_RESULT_EPOCH));
         if (!mine || partition->state == LANE_PARTITION_PARKED) {
             lane->stats.results_dropped++;
             release(lane, result);
@@ -275,6 +275,8 @@ void lane_invocation_free(struct lane_invocation **invocation)
 static bool still_mine(const struct lane *lane, const struct lane_invocation *invocation)
 {
     const struct lane_partition *partition = lane->slots[invocation->slot];
+    if (!LANE_RULE(lane, RULE_LOST_CALLS))
+        return true;
     return partition->used && partition->epoch == invocation->epoch && !partition->leaving;
 }
 

@@ -6,21 +6,32 @@
 #ifndef KA_CORE_RULE_H
 #define KA_CORE_RULE_H
 
-// 1 to 14 are the rules of docs/lane.md.
+// 1 to 14 are the rules of docs/lane.md; the others are parts of them that fail alone, and rules of
+// docs/recovery.md and of sagas. The simulator keeps some more of its own (tests/sim/model/sim.h).
 enum {
-    RULE_LOW_WATER = 16,   // the mark is that of the last confirmed commit
-    RULE_MAYBE_DONE = 17,  // what may have happened is undone
-    RULE_INCARNATION = 18, // idempotency keys name the incarnation
-    RULE_CLOSED_KEYS = 19, // an undo names the key that it closes
-    RULE_CLAIM = 20        // of 10: a new owner commits its own metadata before it processes
+    RULE_LOW_WATER = 16,    // the mark is that of the last confirmed commit
+    RULE_MAYBE_DONE = 17,   // what may have happened is undone: an attempt without an answer
+    RULE_INCARNATION = 18,  // idempotency keys name the incarnation
+    RULE_CLOSED_KEYS = 19,  // an undo names the key that it closes
+    RULE_CLAIM = 20,        // of 10: a new owner commits its own metadata before it processes
+    RULE_DIRTY = 22,        // of 5: a producer that tried again unasked is reset
+    RULE_MEMBERSHIP = 23,   // of 6: no commit without a generation and a member id
+    RULE_AFTER_COMMIT = 24, // of 7: calls leave after the commit that decided them
+    RULE_RESULT_EPOCH = 25, // of 7: results of another assignment are dropped
+    RULE_LANE_TIME = 26,    // of 12: lane time never goes back over a takeover
+    RULE_REAPPEND = 27,     // what lags too far behind is written again
+    RULE_SEEK = 28,         // of 2: nothing is taken from a partition before it was sought back
+    RULE_LOST_CALLS = 29,   // of 9: calls for what was lost are not made
+    RULE_IN_FLIGHT = 30,    // of maybe_done: what was in flight when the saga gave up
+    RULE_TAKEN_OVER = 31    // of maybe_done: what was in flight at a takeover
 };
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #ifdef KA_SIM
-extern uint32_t ka_rules_off; // bits; defined by the simulator
-#define KA_RULE(n) ((ka_rules_off & (1U << (n))) == 0)
+extern uint64_t ka_rules_off; // bits; defined by the simulator
+#define KA_RULE(n) ((ka_rules_off & (UINT64_C(1) << (n))) == 0)
 #else
 #define KA_RULE(n) true
 #endif

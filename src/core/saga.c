@@ -37,6 +37,7 @@
 
 #include "core/assert.h"
 #include "core/json.h"
+#include "core/rule.h"
 
 #define BIT(state) (1U << (state))
 
@@ -379,7 +380,7 @@ static void take_over(struct turn *turn)
                      : saga_forward_input(turn, saga->current, &input, &failure);
     if (!made) // cannot be: it was made before from the same bytes. Let the attempt time out.
         return;
-    if (!undo)
+    if (!undo && KA_RULE(RULE_TAKEN_OVER))
         st->maybe_done = true;
     int64_t timeout_ms = undo ? step->compensate_timeout_ms : step->timeout_ms;
     saga_move_step(turn, saga->current, st->state, saga_time_add(turn->now_ms, timeout_ms));

@@ -173,7 +173,7 @@ void saga_give_up(struct turn *turn, const struct why *why)
         struct saga_step_state *st = &saga->steps[saga->current];
         bool in_flight = st->state == STEP_RUNNING;
         if (in_flight) {
-            st->maybe_done = true;
+            st->maybe_done |= KA_RULE(RULE_IN_FLIGHT);
             st->unheard |= 1;
             st->forward_end_ms = st->due_ms;
         }

@@ -284,7 +284,8 @@ static enum ka_err close_shard(void *context, struct lane_partition *partition,
     table_full_chunks(turn.shard->table, write_chunk, &turn);
     if (turn.shard->appends == 0)
         return KA_OK;
-    reappend(&turn);
+    if (KA_RULE(RULE_REAPPEND))
+        reappend(&turn);
     if (batch->now_ms - turn.shard->marker_ms >= turn.shards->config.marker_ms)
         write_marker(&turn);
     return KA_OK;

@@ -797,6 +797,24 @@ static void an_abort_puts_records_before_timers_again(void **state)
 }
 
 // Found by the simulator.
+static void an_end_of_partition_before_the_seek_back_does_not_count(void **state)
+{
+    struct fixture *f = *state;
+    take(f, 10, "begin a; produce 1");
+    tick(f, "flush a");
+    on(f, LANE_EVENT_FLUSHED, 0, KA_ERR_ABORT, "abort a");
+    on(f, LANE_EVENT_ABORTED, 0, KA_OK, "seek 0@10");
+    expect(f, (struct lane_event){.type = LANE_EVENT_SEEK_FAILED, .epoch = 1}, "");
+    expect(f, (struct lane_event){.type = LANE_EVENT_EOF, .epoch = 1, .offset = 11}, "");
+    f->now_ms += 1000;
+    f->due_ms = f->now_ms;
+    tick(f, "seek 0@10; resume 0; sample 0");
+    sampled(f, 11);
+    tick(f, "");
+    assert_int_equal(f->timers, 0); // record 10 waits there again
+}
+
+// Found by the simulator.
 static void results_and_records_take_turns_while_a_batch_is_redone(void **state)
 {
     struct fixture *f = *state;
@@ -1021,6 +1039,7 @@ int main(void)
         CASE(a_lane_without_producers_does_not_ask_for_ticks),
         CASE(results_go_on_after_a_full_batch),
         CASE(an_abort_puts_records_before_timers_again),
+        CASE(an_end_of_partition_before_the_seek_back_does_not_count),
         CASE(results_and_records_take_turns_while_a_batch_is_redone),
         CASE(a_clock_that_is_set_back_stops_nothing),
     };

@@ -24,7 +24,7 @@ int sim_log_of(const struct sim *sim, enum sim_topic topic, int32_t partition)
 
 int sim_log_named(const struct sim *sim, struct slice topic, int32_t partition)
 {
-    for (int i = 0; i <= TOPIC_DLQ; i++)
+    for (int i = 0; i < TOPICS; i++)
         if (slice_eq(topic, slice_str(topic_names[i])))
             return sim_log_of(sim, (enum sim_topic)i, partition);
     return -1;
@@ -117,12 +117,14 @@ void sim_on_produce(struct sim *sim, struct sim_req *req)
     struct sim_log *log = &sim->logs[req->log];
     struct sim_producer_state *state = &log->producers[req->pid];
     if (req->epoch == state->epoch && seen_before(state, req, &req->value)) {
+        sim_felt(sim, FAULT_REPEATED);
         sim_reply(sim, req, CODE_OK);
         return;
     }
     enum sim_code code = admit(sim, log, req);
     if (code != CODE_OK) {
-        sim->stats.faults[FAULT_TOO_LARGE] += code == CODE_TOO_LARGE;
+        if (code == CODE_TOO_LARGE)
+            sim_felt(sim, FAULT_TOO_LARGE);
         sim_reply(sim, req, code);
         return;
     }
@@ -153,6 +155,7 @@ void sim_append_marker(struct sim *sim, int index, int pid, int32_t epoch, bool 
     struct sim_record *marker = append(sim, log);
     marker->kind = commit ? RECORD_COMMIT : RECORD_ABORT;
     marker->pid = (int8_t)pid;
+    marker->transaction = sim->transactions[pid].serial;
     if (state->open_first >= 0) {
         for (int64_t i = state->open_first; i < log->count; i++) {
             struct sim_record *record = &log->records[i];
@@ -168,4 +171,44 @@ void sim_append_marker(struct sim *sim, int index, int pid, int32_t epoch, bool 
             state->batches[i].count = 0;
     }
     sim_move_lso(sim, log);
+}
+
+// ---- An unclean election
+
+// A marker at or behind `at` ends a transaction that begins before it.
+static bool splits(const struct sim_log *log, int64_t at)
+{
+    for (int64_t i = at; i < log->count; i++) {
+        if (log->records[i].kind == RECORD_DATA)
+            continue;
+        for (int64_t j = 0; j < at; j++)
+            if (log->records[j].kind == RECORD_DATA &&
+                log->records[j].transaction == log->records[i].transaction)
+                return true;
+    }
+    return false;
+}
+
+// Takes about `records` from the end, whole transactions, while none is open. The new leader knows
+// nothing of what it has not got: sequences that go on from there are refused.
+bool sim_truncate(struct sim *sim, int index, int64_t records)
+{
+    struct sim_log *log = &sim->logs[index];
+    int64_t at = log->count - records;
+    if (log->lso < log->count)
+        return false;
+    while (at > log->start && splits(log, at))
+        at--;
+    if (at <= log->start)
+        return false;
+    SIM_NOTE(sim, "%s/%d loses its end, from %lld on", topic_names[log->topic], log->partition,
+             (long long)at);
+    log->count = log->lso = at;
+    for (int pid = 0; pid < PIDS; pid++) {
+        log->producers[pid].next_seq = -1;
+        for (int i = 0; i < DEDUPED_BATCHES; i++)
+            log->producers[pid].batches[i].count = 0;
+    }
+    sim_check_truncated(sim, index);
+    return true;
 }

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { BATCH_SLACK = 250 }; // records of one transaction, which have one bound
+
 int sim_shard_of(const struct sim *sim, struct slice key)
 {
     return hash_partition(key, sim->swarm.shards);
@@ -46,7 +48,7 @@ void sim_check_offset(struct sim *sim, int group, int partition, const struct si
     struct sim_check *check = &sim->check;
     struct meta meta;
     struct err_text text;
-    bool lost = group == 0 && check->offsets_lost[partition];
+    bool lost = group == 0 && check->broken[0][partition];
     if (now->offset < before->offset && !lost)
         sim_fail(sim, "group %d partition %d: the offset goes back from %lld to %lld", group,
                  partition, (long long)before->offset, (long long)now->offset);
@@ -55,7 +57,7 @@ void sim_check_offset(struct sim *sim, int group, int partition, const struct si
         sim_fail(sim, "group %d partition %d: offset without metadata", group, partition);
         return;
     }
-    if (meta.time_ms < check->lane_ms[group][partition])
+    if (meta.time_ms < check->lane_ms[group][partition] && !lost)
         sim_fail(sim, "group %d partition %d: lane time goes back by %lld ms", group, partition,
                  (long long)(check->lane_ms[group][partition] - meta.time_ms));
     check->lane_ms[group][partition] = meta.time_ms;
@@ -125,6 +127,10 @@ static void read_state(struct sim *sim, const struct sim_log *log, int64_t at)
                             .value = from->value};
     struct err_text text;
     check_coalesced(sim, log, at);
+    if (sim->check.truncated[log->partition])
+        sim_fail(sim, "shard %d goes on upon a state log that has lost its end", log->partition);
+    if (sim->check.broken[0][log->partition])
+        return;
     enum ka_err err = shard_restore_apply(sim->check.shadow[log->partition], &record, &text);
     if (err != KA_OK)
         sim_fail(sim, "state %d offset %lld: %s", log->partition, (long long)at, text.text);
@@ -162,7 +168,8 @@ void sim_check_restored(struct sim *sim, int partition, struct shard_restore *re
 {
     struct shard_restore *shadow = sim->check.shadow[partition];
     const struct sim_log *log = &sim->logs[sim_log_of(sim, TOPIC_STATE, partition)];
-    if (log->lso != end) // somebody has written since: then this was not the last owner's end
+    // Somebody has written since: then this was not the last owner's end.
+    if (log->lso != end || sim->check.broken[0][partition])
         return;
     shard_restore_end(shadow, end, now_ms);
     if (table_digest(shadow->table) != table_digest(restored->table))
@@ -170,8 +177,65 @@ void sim_check_restored(struct sim *sim, int partition, struct shard_restore *re
             sim,
             "shard %d: %zu live restored from the mark, %zu from the whole log, or other states",
             partition, shard_restore_live(restored), shard_restore_live(shadow));
-    int64_t live = (int64_t)(table_count(shadow->table) + table_chunk_count(shadow->table));
-    (void)live, (void)read;
+    // A chunk is as many bytes as 64 keys. What finished lately still counts, so the most of ever.
+    size_t live = table_count(shadow->table) + 64 * table_chunk_count(shadow->table);
+    if (live > sim->check.most_live[partition])
+        sim->check.most_live[partition] = live;
+    live = sim->check.most_live[partition];
+    int64_t most = (int64_t)(2 * live > REAPPEND_MIN ? 2 * live : REAPPEND_MIN) + (int64_t)live;
+    if (read > most + BATCH_SLACK)
+        sim_fail(sim, "shard %d: a restore reads %lld records, for %zu live ones at most %lld",
+                 partition, (long long)read, live, (long long)most);
+}
+
+// The end of the state log of a shard is gone. Is anything missing now?
+void sim_check_truncated(struct sim *sim, int index)
+{
+    const struct sim_log *log = &sim->logs[index];
+    struct sim_check *check = &sim->check;
+    int32_t p = log->partition;
+    struct shard_config config;
+    struct err_text text;
+    sim_shard_config(sim, &config, "check");
+    struct shard_restore *left = shard_restore_new(&config.limits);
+    for (int64_t at = 0; at < log->count; at++) {
+        const struct sim_record *from = &log->records[at];
+        struct record record = {.offset = at, .key = from->key, .value = from->value};
+        if (from->kind == RECORD_DATA && from->fate == FATE_COMMITTED &&
+            shard_restore_apply(left, &record, &text) != KA_OK)
+            sim_fail(sim, "state %d offset %lld: %s", p, (long long)at, text.text);
+    }
+    int64_t now_ms = sim_wall_ms(sim, 0);
+    shard_restore_end(left, log->count, now_ms);
+    shard_restore_end(check->shadow[p], check->seen[index], now_ms);
+    check->truncated[p] = table_digest(left->table) != table_digest(check->shadow[p]->table);
+    shard_restore_free(&left);
+    check->broken[0][p] = true;
+    check->seen[index] = log->count;
+    SIM_NOTE(sim, "shard %d %s what it needs", p, check->truncated[p] ? "has lost" : "has all");
+}
+
+void sim_check_adopted(struct sim_lane *lane, const struct lane_partition *partition)
+{
+    if (lane->index == 0 && lane->sim->check.truncated[partition->partition])
+        sim_fail(lane->sim, "lane %d adopts shard %d, whose state log has lost its end",
+                 lane->client, partition->partition);
+}
+
+// ---- Inputs
+
+// Every committed record, none twice, none left out: also none that is not there any more.
+void sim_check_taken(struct sim_lane *lane, const struct lane_partition *partition, int64_t offset)
+{
+    enum sim_topic topic = lane->index == 0 ? TOPIC_INBOX : TOPIC_USER;
+    const struct sim_log *log =
+        &lane->sim->logs[sim_log_of(lane->sim, topic, partition->partition)];
+    for (int64_t at = partition->position; at < offset; at++)
+        if (log->records[at].kind == RECORD_DATA && log->records[at].fate == FATE_COMMITTED) {
+            sim_fail(lane->sim, "lane %d takes %s/%d offset %lld and leaves out %lld", lane->client,
+                     sim_topic_name(topic), partition->partition, (long long)offset, (long long)at);
+            return;
+        }
 }
 
 // ---- Invocations

@@ -185,7 +185,7 @@ static void replay_shard(struct sim *sim, int partition)
 void sim_check_replay(struct sim *sim)
 {
     for (int partition = 0; partition < sim->swarm.shards && !sim->failed; partition++)
-        if (!sim->check.offsets_lost[partition])
+        if (!sim->check.broken[0][partition])
             replay_shard(sim, partition);
     sim->stats.replayed++;
 }

@@ -22,10 +22,11 @@ enum {
     SLOTS_MAX = 16,
     SAGA_DEFS = 4,
     STEPS_MAX = 4,
-    DEDUPED_BATCHES = 5
+    DEDUPED_BATCHES = 5,
+    REAPPEND_MIN = 40 // M of the bounded restore
 };
 
-enum sim_topic { TOPIC_USER, TOPIC_INBOX, TOPIC_STATE, TOPIC_HISTORY, TOPIC_DLQ };
+enum sim_topic { TOPIC_USER, TOPIC_INBOX, TOPIC_STATE, TOPIC_HISTORY, TOPIC_DLQ, TOPICS };
 
 // ---- The cluster
 
@@ -59,7 +60,8 @@ struct sim_producer_state {
 struct sim_log {
     enum sim_topic topic;
     int32_t partition;
-    int32_t node;
+    int32_t node;         // its leader
+    int64_t leader_at_us; // from then on; before nobody leads
     struct sim_record *records;
     int64_t count;
     int64_t cap;
@@ -80,7 +82,8 @@ enum sim_code {
     CODE_ILLEGAL_GENERATION,
     CODE_UNKNOWN_MEMBER,
     CODE_REBALANCE,
-    CODE_UNSTABLE
+    CODE_UNSTABLE,
+    CODE_MISSING // the topic is unknown
 };
 
 enum sim_transaction_state {
@@ -101,6 +104,11 @@ struct sim_transaction {
     uint64_t markers_left;
     int group;
     uint32_t serial;
+};
+
+struct sim_coordinator { // of a transactional id or a group
+    int node;
+    int64_t loaded_at_us; // COORDINATOR_LOAD_IN_PROGRESS before
 };
 
 struct sim_committed {
@@ -153,7 +161,8 @@ enum sim_request {
     REQ_SYNC,
     REQ_OFFSETS,
     REQ_DESCRIBE,
-    REQ_WATERMARK
+    REQ_WATERMARK,
+    REQ_TYPES
 };
 
 enum sim_owner { OWNER_PRODUCER, OWNER_CONSUMER, OWNER_COMMITTER, OWNER_RESTORER };

@@ -25,7 +25,7 @@ static void question(struct sim_committer *committer)
     struct sim_req *req = sim_req(sim, token ? REQ_OFFSETS : REQ_WATERMARK, OWNER_COMMITTER,
                                   committer, committer->call, committer->lane->life->worker);
     req->group = committer->lane->index;
-    req->stable = true;
+    req->stable = token;
     req->log = work->partition;
     if (!token)
         req->log = sim_log_of(sim, committer->lane->index == 0 ? TOPIC_INBOX : TOPIC_USER,
@@ -122,10 +122,14 @@ void sim_committer_answer(struct sim_committer *committer, struct sim_req *req)
 {
     if (committer->lane->life->dead || committer->current == NULL || req->call != committer->call)
         return;
-    if (req->code == CODE_TRANSPORT)
+    if (req->code == CODE_TRANSPORT || (req->code == CODE_RETRY && sim_draw(committer->sim, 2)))
         question(committer); // librdkafka asks again until the timeout
     else
-        end_question(committer, req->code == CODE_OK ? KA_OK : KA_ERR_RETRY, req);
+        end_question(committer,
+                     req->code == CODE_OK        ? KA_OK
+                     : req->code == CODE_MISSING ? KA_ERR_NOT_FOUND
+                                                 : KA_ERR_RETRY,
+                     req);
 }
 
 void sim_committer_timeout(struct sim_committer *committer, uint32_t call)

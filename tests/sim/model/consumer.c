@@ -6,7 +6,13 @@
 
 #include "core/assert.h"
 
-enum { FETCH_RECORDS = 40, RECORDS_KEPT = 400 };
+enum {
+    FETCH_RECORDS = 40,
+    RECORDS_KEPT = 400,
+    FETCH_AGAIN_US = 100000,
+    TOLD_US = 30000,
+    SEEK_US = 300000
+};
 
 static int partitions(const struct sim_consumer *consumer)
 {
@@ -74,7 +80,12 @@ struct sim_consumer *sim_consumer_new(struct sim_lane *lane)
 static void tell(struct sim_consumer *consumer, enum sim_control_type type, uint64_t set)
 {
     KA_ASSERT(consumer->control_count < 8);
-    consumer->controls[consumer->control_count++] = (struct sim_control){type, set};
+    // The client knows before its application does: what it says of its membership may be newer
+    // than the last event.
+    int64_t at_us = consumer->sim->now_us;
+    if (sim_draw(consumer->sim, 2) == 0)
+        at_us += sim_between(consumer->sim, 0, TOLD_US);
+    consumer->controls[consumer->control_count++] = (struct sim_control){type, set, at_us};
     consumer->waiting = true;
     sim_lane_wake(consumer->lane);
 }
@@ -108,7 +119,7 @@ static void go_on(struct sim_consumer *consumer)
 
 bool sim_consumer_control(struct sim_consumer *consumer, struct sim_control *control)
 {
-    if (consumer->control_count == 0)
+    if (consumer->control_count == 0 || consumer->controls[0].at_us > consumer->sim->now_us)
         return false;
     *control = consumer->controls[0];
     consumer->control_count--;
@@ -126,6 +137,7 @@ void sim_consumer_assign(struct sim_consumer *consumer, bool assigns, uint64_t s
         consumer->parts[p].assigned = assigns;
         consumer->parts[p].paused = true;
         consumer->parts[p].fetching = false;
+        consumer->parts[p].error = KA_OK;
         consumer->parts[p].next = consumer->parts[p].fetched = -1;
     }
     consumer->owned = assigns ? consumer->owned | set : consumer->owned & ~set;
@@ -236,15 +248,19 @@ static void fetch(struct sim_consumer *consumer, int p)
     struct sim_part *part = &consumer->parts[p];
     const struct sim_log *log = sim_consumer_log(consumer, p);
     bool wants = part->assigned && !part->paused && !part->fetching && part->fetched >= 0 &&
-                 part->fetched < part->next + RECORDS_KEPT;
-    if (!wants || part->fetched >= log->lso)
+                 part->fetched < part->next + RECORDS_KEPT && part->error == KA_OK;
+    if (!wants || (part->fetched >= log->lso && part->fetched <= log->count))
         return;
     part->fetching = true;
     int64_t us = sim_between(sim, sim->swarm.latency_us / 2, sim->swarm.latency_us * 4);
+    if (log->leader_at_us > sim->now_us || sim->missing_until_us[log->topic] > sim->now_us)
+        us += FETCH_AGAIN_US;
     if (sim_hit(sim, FAULT_SLOW, sim->swarm.slow))
         us += sim_between(sim, 1000, sim->swarm.slow_us);
-    if (sim->node_slow_until_us[log->node] > sim->now_us)
+    if (sim->node_slow_until_us[log->node] > sim->now_us) {
         us += sim->node_slow_until_us[log->node] - sim->now_us;
+        sim->stats.hit[FAULT_NODE_SLOW]++;
+    }
     sim_at(sim, sim->now_us + us,
            (struct sim_event){.type = EVENT_FETCH,
                               .worker = (int8_t)consumer->lane->life->worker,
@@ -260,6 +276,19 @@ void sim_consumer_fetched(struct sim_consumer *consumer, int p, uint32_t version
     if (consumer->dead || consumer->lane->life->dead || version != part->version)
         return;
     part->fetching = false;
+    bool missing = sim_missing(consumer->sim, log->topic);
+    if (missing || sim_leaderless(consumer->sim, log)) {
+        if (missing && sim_draw(consumer->sim, 4) == 0)
+            part->error = KA_ERR_NOT_FOUND;
+        fetch(consumer, p); // again, a moment later
+        sim_lane_wake(consumer->lane);
+        return;
+    }
+    if (part->fetched < log->start || part->fetched > log->count) { // auto.offset.reset=error
+        part->error = KA_ERR_DIVERGED;
+        sim_lane_wake(consumer->lane);
+        return;
+    }
     int64_t to = part->fetched + sim_between(consumer->sim, 1, FETCH_RECORDS);
     part->fetched = to < log->lso ? to : log->lso;
     sim_lane_wake(consumer->lane);
@@ -286,14 +315,18 @@ static void restart(struct sim_consumer *consumer, int p, int64_t offset)
     part->fetching = false;
     part->next = part->fetched = offset;
     part->eof_told = -1;
+    part->error = KA_OK;
     fetch(consumer, p);
     sim_lane_wake(consumer->lane); // perhaps the end is all there is
 }
 
 bool sim_consumer_seek(struct sim_consumer *consumer, int p, int64_t offset)
 {
-    if (!consumer->parts[p].assigned ||
-        sim_hit(consumer->sim, FAULT_SEEK, consumer->sim->swarm.seek))
+    struct sim *sim = consumer->sim;
+    struct sim_part *part = &consumer->parts[p];
+    if (sim_hit(sim, FAULT_SEEK, sim->swarm.seek))
+        part->seeks_at_us = sim->now_us + sim_between(sim, 0, SEEK_US);
+    if (!part->assigned || part->seeks_at_us > sim->now_us)
         return false;
     restart(consumer, p, offset);
     return true;
@@ -310,7 +343,8 @@ void sim_consumer_pause(struct sim_consumer *consumer, int p, bool pause)
 }
 
 // The next thing of one of the partitions, in turn.
-int sim_consumer_next(struct sim_consumer *consumer, int *partition, int64_t *offset)
+int sim_consumer_next(struct sim_consumer *consumer, int *partition, int64_t *offset,
+                      enum ka_err *error)
 {
     int count = partitions(consumer);
     int first = consumer->turn;
@@ -328,6 +362,12 @@ int sim_consumer_next(struct sim_consumer *consumer, int *partition, int64_t *of
             *offset = part->next - 1;
             fetch(consumer, p);
             return FETCH_RECORD;
+        }
+        if (part->error != KA_OK) {
+            *error = part->error;
+            *offset = part->next;
+            part->next = part->fetched = -1; // until it is sought
+            return FETCH_ERROR;
         }
         fetch(consumer, p);
         if (part->fetched == log->lso && part->eof_told != log->lso) {

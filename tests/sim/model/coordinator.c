@@ -52,6 +52,12 @@ void sim_on_marker(struct sim *sim, int pid, int log)
         txn->state = commit ? TXN_COMMITTED : TXN_ABORTED;
 }
 
+static void concurrent(struct sim *sim, struct sim_req *req)
+{
+    sim_felt(sim, FAULT_CONCURRENT);
+    sim_reply(sim, req, CODE_CONCURRENT);
+}
+
 static void on_init(struct sim *sim, struct sim_req *req)
 {
     struct sim_transaction *txn = &sim->transactions[req->pid];
@@ -59,11 +65,11 @@ static void on_init(struct sim *sim, struct sim_req *req)
     case TXN_ONGOING:
         txn->epoch++;
         decide(sim, req->pid, false, txn->epoch);
-        sim_reply(sim, req, CODE_CONCURRENT);
+        concurrent(sim, req);
         return;
     case TXN_COMMITTING:
     case TXN_ABORTING:
-        sim_reply(sim, req, CODE_CONCURRENT);
+        concurrent(sim, req);
         return;
     case TXN_EMPTY:
     case TXN_COMMITTED:
@@ -81,7 +87,7 @@ static void on_add(struct sim *sim, struct sim_req *req)
 {
     struct sim_transaction *txn = &sim->transactions[req->pid];
     if (txn->state == TXN_COMMITTING || txn->state == TXN_ABORTING) {
-        sim_reply(sim, req, CODE_CONCURRENT);
+        concurrent(sim, req);
         return;
     }
     if (txn->state != TXN_ONGOING) {
@@ -108,12 +114,15 @@ static void on_end(struct sim *sim, struct sim_req *req)
         sim_reply(sim, req, CODE_OK);
         return;
     case TXN_COMMITTING:
-        sim_reply(sim, req, req->commit ? CODE_CONCURRENT : CODE_INVALID_STATE);
-        return;
     case TXN_ABORTING:
-        sim_reply(sim, req, req->commit ? CODE_INVALID_STATE : CODE_CONCURRENT);
+        if (req->commit == (txn->state == TXN_COMMITTING))
+            concurrent(sim, req);
+        else
+            sim_reply(sim, req, CODE_INVALID_STATE);
         return;
     case TXN_COMMITTED:
+        if (req->commit)
+            sim_felt(sim, FAULT_REPEATED);
         sim_reply(sim, req, req->commit ? CODE_OK : CODE_INVALID_STATE);
         return;
     case TXN_ABORTED:

@@ -27,12 +27,26 @@ bool sim_chance(struct sim *sim, int ppm)
     return ppm > 0 && !sim->healing && sim_draw(sim, 1000000) < (uint64_t)ppm;
 }
 
-bool sim_hit(struct sim *sim, enum sim_fault fault, int ppm)
+bool sim_inject(struct sim *sim, enum sim_fault fault, int ppm)
 {
     if (!sim_chance(sim, ppm))
         return false;
-    sim->stats.faults[fault]++;
+    sim->stats.injected[fault]++;
     return true;
+}
+
+bool sim_hit(struct sim *sim, enum sim_fault fault, int ppm)
+{
+    if (!sim_inject(sim, fault, ppm))
+        return false;
+    sim->stats.hit[fault]++;
+    return true;
+}
+
+void sim_felt(struct sim *sim, enum sim_fault fault)
+{
+    sim->stats.injected[fault]++;
+    sim->stats.hit[fault]++;
 }
 
 void sim_mix(struct sim *sim, uint64_t value)

@@ -172,6 +172,28 @@ void sim_group_timer(struct sim *sim, int index)
         complete(sim, index);
 }
 
+// The new coordinator has read what the old one wrote: members and the last complete generation. A
+// round that was under way is forgotten, and sessions begin anew.
+void sim_group_moved(struct sim *sim, int index)
+{
+    struct sim_group *group = &sim->groups[index];
+    int64_t loaded_us = sim->coordinators[PIDS + index].loaded_at_us;
+    group->preparing = false;
+    for (int i = 0; i < MEMBERS_MAX; i++) {
+        struct sim_member *member = &group->members[i];
+        if (member->id == 0)
+            continue;
+        if (member->parked != NULL) {
+            sim_felt(sim, FAULT_COORDINATOR_MOVED);
+            sim_reply(sim, member->parked, CODE_RETRY);
+        }
+        member->parked = NULL;
+        member->joined = false;
+        member->deadline_us = loaded_us + sim->swarm.session_ms * 1000;
+        timer(sim, index, member->deadline_us);
+    }
+}
+
 static void on_join(struct sim *sim, struct sim_req *req)
 {
     struct sim_group *group = &sim->groups[req->group];
@@ -250,6 +272,8 @@ static void on_txn_offsets(struct sim *sim, struct sim_req *req)
     struct sim_group *group = &sim->groups[req->group];
     enum sim_code code = CODE_OK;
     bool unchecked = req->generation < 0 && req->member == 0;
+    if (unchecked)
+        sim_fail(sim, "pid %d sends offsets that nobody checks", req->pid);
     struct sim_member *member = sim_member(sim, req->group, req->member);
     if (!sim_in_transaction(sim, req->pid, req->epoch, OFFSETS_LOG, &code)) {
         sim_reply(sim, req, code);
@@ -352,6 +376,7 @@ void sim_on_group(struct sim *sim, struct sim_req *req)
     case REQ_END_TXN:
     case REQ_PRODUCE:
     case REQ_WATERMARK:
+    case REQ_TYPES:
         break;
     }
     KA_ASSERT(false);

@@ -22,6 +22,7 @@ static struct sim_input *note(struct sim_lane *lane, const struct lane_partition
     input->now_ms = batch->now_ms;
     part->txn = txn;
     part->touched = true;
+    txn->inputs++;
     if (part->tail == NULL)
         part->head = input;
     else
@@ -38,6 +39,7 @@ static enum ka_err on_record(void *context, struct lane_partition *partition,
     size_t from = batch->invocation_count;
     if (lane->hold)
         sim_fail(lane->sim, "lane %d takes user records under pressure", lane->client);
+    sim_check_taken(lane, partition, record->offset);
     note(lane, partition, batch, INPUT_RECORD)->offset = record->offset;
     enum ka_err err = lane->inner.record(lane->inner.context, partition, record, batch, text);
     sim_check_invoked(lane, batch, from);
@@ -51,8 +53,10 @@ static void on_poison(void *context, struct lane_partition *partition, const str
     const struct sim_part_inputs *part = &sim_journal_txn(lane)->parts[partition->partition];
     bool decided_now = part->tail != NULL && part->tail->kind == INPUT_RECORD &&
                        part->tail->offset == record->offset;
-    if (!decided_now) // no transaction could hold it: nothing but the dlq record
+    if (!decided_now) { // no transaction could hold it: nothing but the dlq record
+        sim_check_taken(lane, partition, record->offset);
         note(lane, partition, batch, INPUT_POISON)->offset = record->offset;
+    }
     lane->inner.poison(lane->inner.context, partition, record, error, text, batch);
 }
 
@@ -160,7 +164,10 @@ static enum ka_err adopt(void *context, struct lane_partition *partition, void *
                          const struct meta *meta, struct err_text *text)
 {
     struct sim_lane *lane = context;
-    return lane->inner.adopt(lane->inner.context, partition, restored, meta, text);
+    enum ka_err err = lane->inner.adopt(lane->inner.context, partition, restored, meta, text);
+    if (err == KA_OK)
+        sim_check_adopted(lane, partition);
+    return err;
 }
 
 static void drop(void *context, struct lane_partition *partition)

@@ -39,6 +39,7 @@ static struct saga_def *define(struct sim *sim, int index)
     def->version = 1;
     def->id.bytes[0] = (unsigned char)(index + 1);
     def->step_count = steps;
+    int64_t longest_ms = sim_draw(sim, 3) == 0 ? 12000 : 3000;
     def->dedupe_window_ms = sim->swarm.dedupe_ms;
     def->state_max = STATE_MAX;
     if (sim_draw(sim, 100) < 30)
@@ -50,8 +51,8 @@ static struct saga_def *define(struct sim *sim, int index)
                                   .action = in_lane ? &inline_action : &pooled_action};
         step->retry = policy(sim);
         step->compensate_retry = policy(sim);
-        step->timeout_ms = sim_between(sim, 300, 3000);
-        step->compensate_timeout_ms = sim_between(sim, 300, 3000);
+        step->timeout_ms = sim_between(sim, 300, longest_ms);
+        step->compensate_timeout_ms = sim_between(sim, 300, longest_ms);
         step->optional = sim_draw(sim, 100) < 10;
         step->pivot = sim_draw(sim, 100) < 10;
         step->action_name = step->action->name;
@@ -98,7 +99,7 @@ void sim_shard_config(const struct sim *sim, struct shard_config *config, const 
         .dlq_topic = slice_str(sim_topic_name(TOPIC_DLQ)),
         .limits = {.dedupe_window_ms = sim->swarm.dedupe_ms, .dedupe_max = 1 << 20},
         .record_max = RECORD_MAX,
-        .reappend_min = 40,
+        .reappend_min = REAPPEND_MIN,
         .marker_ms = 1000,
     };
 }

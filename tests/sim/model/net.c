@@ -41,18 +41,28 @@ static int64_t latency(struct sim *sim, int node)
     int64_t us = sim_between(sim, sim->swarm.latency_us / 4, sim->swarm.latency_us * 2);
     if (sim_hit(sim, FAULT_SLOW, sim->swarm.slow))
         us += sim_between(sim, 1000, sim->swarm.slow_us);
-    if (node >= 0 && sim->node_slow_until_us[node] > sim->now_us)
+    if (node >= 0 && sim->node_slow_until_us[node] > sim->now_us) {
         us += sim->node_slow_until_us[node] - sim->now_us;
+        sim->stats.hit[FAULT_NODE_SLOW]++;
+    }
     return us;
+}
+
+static bool goes_to_leader(const struct sim_req *req)
+{
+    return req->type == REQ_PRODUCE || req->type == REQ_WATERMARK;
+}
+
+static const struct sim_coordinator *coordinator_of(const struct sim *sim,
+                                                    const struct sim_req *req)
+{
+    bool of_id = req->pid >= 0 && req->type != REQ_TXN_OFFSETS;
+    return &sim->coordinators[of_id ? req->pid : PIDS + req->group];
 }
 
 static int node_of(const struct sim *sim, const struct sim_req *req)
 {
-    if (req->type == REQ_PRODUCE || (req->type == REQ_WATERMARK))
-        return sim->logs[req->log].node;
-    if (req->pid >= 0 && req->type != REQ_TXN_OFFSETS)
-        return req->pid % NODES;
-    return req->group % NODES;
+    return goes_to_leader(req) ? sim->logs[req->log].node : coordinator_of(sim, req)->node;
 }
 
 static void post(struct sim *sim, struct sim_req *req, enum sim_event_type type, int64_t at_us)
@@ -104,12 +114,44 @@ void sim_reply(struct sim *sim, struct sim_req *req, enum sim_code code)
     sim_release(sim, req);
 }
 
-// Either answers or keeps the request (a JoinGroup waits for the others).
-void sim_on_arrive(struct sim *sim, struct sim_req *req)
+// ---- Where it arrives
+
+bool sim_missing(struct sim *sim, enum sim_topic topic)
 {
-    if (req->type <= REQ_END_TXN)
-        SIM_NOTE(sim, "request %d of pid %d epoch %d arrives%s", (int)req->type, req->pid,
-                 req->epoch, req->mute ? ", nobody waits" : "");
+    bool missing = sim->missing_until_us[topic] > sim->now_us;
+    sim->stats.hit[FAULT_TOPIC_MISSING] += missing;
+    return missing;
+}
+
+bool sim_leaderless(struct sim *sim, const struct sim_log *log)
+{
+    bool leaderless = log->leader_at_us > sim->now_us;
+    sim->stats.hit[FAULT_LEADER_MOVED] += leaderless;
+    return leaderless;
+}
+
+// NOT_LEADER_FOR_PARTITION, LEADER_NOT_AVAILABLE, NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS,
+// UNKNOWN_TOPIC_OR_PARTITION: nothing was done.
+static enum sim_code refusal(struct sim *sim, const struct sim_req *req)
+{
+    if (goes_to_leader(req)) {
+        const struct sim_log *log = &sim->logs[req->log];
+        if (sim_missing(sim, log->topic))
+            return CODE_MISSING;
+        if (sim_leaderless(sim, log))
+            return CODE_RETRY;
+        sim->stats.hit[FAULT_LEADER_MOVED] += log->node != req->node;
+        return log->node != req->node ? CODE_RETRY : CODE_OK;
+    }
+    const struct sim_coordinator *coordinator = coordinator_of(sim, req);
+    bool refused = coordinator->node != req->node || coordinator->loaded_at_us > sim->now_us;
+    sim->stats.hit[FAULT_COORDINATOR_MOVED] += refused;
+    return refused ? CODE_RETRY : CODE_OK;
+}
+
+// Either answers or keeps the request (a JoinGroup waits for the others).
+static void execute(struct sim *sim, struct sim_req *req)
+{
     switch (req->type) {
     case REQ_INIT:
     case REQ_ADD_PARTITIONS:
@@ -123,6 +165,8 @@ void sim_on_arrive(struct sim *sim, struct sim_req *req)
     case REQ_WATERMARK:
         req->value = sim->logs[req->log].start;
         req->value2 = sim->logs[req->log].count;
+        if (req->stable) // only with a rule off
+            req->value2 = sim->logs[req->log].lso;
         sim_reply(sim, req, CODE_OK);
         return;
     case REQ_TXN_OFFSETS:
@@ -133,8 +177,66 @@ void sim_on_arrive(struct sim *sim, struct sim_req *req)
     case REQ_DESCRIBE:
         sim_on_group(sim, req);
         return;
+    case REQ_TYPES:
+        break;
+    }
+    KA_ASSERT(false);
+}
+
+// The client asks for the new leader or coordinator and tries again: that takes a moment.
+static void refuse(struct sim *sim, struct sim_req *req, enum sim_code code)
+{
+    if (!req->mute) {
+        req->code = code;
+        post(sim, req, EVENT_REPLY, sim->now_us + sim_between(sim, 5000, 100000));
+    }
+    sim_release(sim, req);
+}
+
+// What else happens at the moment when a request was executed and its sender does not know yet.
+static void strike(struct sim *sim, enum sim_request type, int worker, int group)
+{
+    if (sim_kill_point(sim, worker, sim->swarm.kill / 2)) {
+        sim->stats.killed_in[type]++;
+        SIM_NOTE(sim, "worker %d is killed in request %d", worker, (int)type);
+    } else if (type <= REQ_PRODUCE && sim_hit(sim, FAULT_REBALANCE, sim->swarm.rebalance / 2)) {
+        sim->stats.rebalanced_in[type]++;
+        sim_group_rebalance(sim, group, true);
     }
 }
+
+void sim_on_arrive(struct sim *sim, struct sim_req *req)
+{
+    enum sim_request type = req->type;
+    int worker = req->worker;
+    int group = req->pid >= 0 ? req->pid / LANE_PRODUCERS % LANES : req->group;
+    if (type <= REQ_PRODUCE)
+        SIM_NOTE(sim, "request %s of pid %d epoch %d arrives%s", sim_request_names[type], req->pid,
+                 req->epoch, req->mute ? ", nobody waits" : "");
+    enum sim_code code = refusal(sim, req);
+    if (code != CODE_OK) {
+        refuse(sim, req, code);
+        return;
+    }
+    sim->stats.requests[type]++;
+    execute(sim, req);
+    strike(sim, type, worker, group);
+}
+
+const char *const sim_request_names[REQ_TYPES] = {
+    [REQ_INIT] = "init",
+    [REQ_ADD_PARTITIONS] = "add_partitions",
+    [REQ_ADD_OFFSETS] = "add_offsets",
+    [REQ_TXN_OFFSETS] = "txn_offsets",
+    [REQ_END_TXN] = "end_txn",
+    [REQ_PRODUCE] = "produce",
+    [REQ_HEARTBEAT] = "heartbeat",
+    [REQ_JOIN] = "join",
+    [REQ_SYNC] = "sync",
+    [REQ_OFFSETS] = "offsets",
+    [REQ_DESCRIBE] = "describe",
+    [REQ_WATERMARK] = "watermark",
+};
 
 void sim_on_answer(struct sim *sim, struct sim_req *req, bool fail)
 {

@@ -55,6 +55,14 @@ int64_t sim_retry_us(struct sim *sim, enum sim_code code)
 
 // ---- Records
 
+static void pump_later(struct sim_producer *producer, int64_t us)
+{
+    if (producer->pump_due)
+        return;
+    producer->pump_due = true;
+    later(producer, EVENT_PUMP, us, 0);
+}
+
 void sim_producer_begin(struct sim_producer *producer)
 {
     producer->begun = true;
@@ -78,7 +86,7 @@ void sim_producer_add(struct sim_producer *producer, int log, const struct outpu
         outbox->tail->next = out;
     outbox->tail = out;
     if (producer->waiting == 0)
-        later(producer, EVENT_PUMP, sim_between(sim, 0, LINGER_US), 0);
+        pump_later(producer, sim_between(sim, 0, LINGER_US));
     producer->waiting |= UINT64_C(1) << log;
 }
 
@@ -99,6 +107,12 @@ static void send_batch(struct sim_producer *producer, int log)
     req->seq = outbox->next_seq;
     req->batch = outbox->sent;
     sim_send(producer->sim, &producer->conns, req);
+}
+
+void sim_producer_on_pump(struct sim_producer *producer)
+{
+    producer->pump_due = false;
+    sim_producer_pump(producer);
 }
 
 void sim_producer_pump(struct sim_producer *producer)
@@ -141,7 +155,7 @@ static void on_added(struct sim_producer *producer, const struct sim_req *req)
     case CODE_TRANSPORT:
     case CODE_RETRY:
     case CODE_CONCURRENT:
-        later(producer, EVENT_PUMP, sim_retry_us(producer->sim, req->code), 0);
+        pump_later(producer, sim_retry_us(producer->sim, req->code));
         return;
     case CODE_FENCED:
         fatal(producer, KA_ERR_FENCED);
@@ -153,6 +167,7 @@ static void on_added(struct sim_producer *producer, const struct sim_req *req)
     case CODE_UNKNOWN_MEMBER:
     case CODE_REBALANCE:
     case CODE_UNSTABLE:
+    case CODE_MISSING:
         fatal(producer, KA_ERR_FATAL);
         return;
     }
@@ -184,6 +199,13 @@ static void end_batch(struct sim_producer *producer, const struct sim_req *req)
         producer->waiting |= UINT64_C(1) << req->log;
 }
 
+static void try_later(struct sim_producer *producer, const struct sim_req *req)
+{
+    producer->sending &= ~(UINT64_C(1) << req->log);
+    producer->waiting |= UINT64_C(1) << req->log;
+    pump_later(producer, sim_retry_us(producer->sim, req->code));
+}
+
 static void on_produced(struct sim_producer *producer, const struct sim_req *req)
 {
     switch (req->code) {
@@ -196,12 +218,19 @@ static void on_produced(struct sim_producer *producer, const struct sim_req *req
         producer->failed = KA_ERR_TOO_LARGE;
         producer->dirty = true;
         break;
+    case CODE_MISSING:
+        if (sim_draw(producer->sim, 4) != 0) { // it looks again for a while
+            try_later(producer, req);
+            return;
+        }
+        end_batch(producer, req);
+        if (producer->failed == KA_OK)
+            producer->failed = KA_ERR_NOT_FOUND;
+        break;
     case CODE_TRANSPORT:
     case CODE_RETRY:
     case CODE_CONCURRENT:
-        producer->sending &= ~(UINT64_C(1) << req->log);
-        producer->waiting |= UINT64_C(1) << req->log;
-        later(producer, EVENT_PUMP, sim_retry_us(producer->sim, req->code), 0);
+        try_later(producer, req);
         return;
     case CODE_FENCED:
         fatal(producer, KA_ERR_FENCED);
@@ -426,6 +455,7 @@ static void on_job_answer(struct sim_producer *producer, const struct sim_req *r
     case CODE_TOO_LARGE:
     case CODE_REBALANCE:
     case CODE_UNSTABLE:
+    case CODE_MISSING:
         producer->fatal = KA_ERR_FATAL;
         give_up(producer, KA_ERR_FATAL);
         return;

@@ -53,8 +53,10 @@ static void ask(struct sim_restorer *restorer, enum sim_request type, bool stabl
 {
     struct sim_req *req = request(restorer, type);
     req->stable = stable;
-    if (type == REQ_WATERMARK)
+    if (type == REQ_WATERMARK) {
         req->log = sim_log_of(restorer->sim, TOPIC_STATE, restorer->job->partition);
+        req->stable = !SIM_RULE(restorer->sim, RULE_RESTORE_END);
+    }
     sim_send(restorer->sim, &restorer->conns, req);
 }
 
@@ -102,16 +104,25 @@ static void fence_both(struct sim_restorer *restorer)
     restorer->sim->stats.takeovers++;
 }
 
+static void ask_offset(struct sim_restorer *restorer)
+{
+    enter(restorer, STAGE_STABLE, STABLE_US);
+    ask(restorer, REQ_OFFSETS, SIM_RULE(restorer->sim, RULE_STABLE));
+}
+
+static bool in_order(const struct sim_restorer *restorer)
+{
+    return restorer->lane->index != 0 || SIM_RULE(restorer->sim, RULE_RESTORE_ORDER);
+}
+
 static void ask_stable(struct sim_restorer *restorer)
 {
-    if (!SIM_RULE(restorer->sim,
-                  RULE_RESTORE_ORDER)) { // the end first: what commits after is missed
+    if (!in_order(restorer)) { // the end first: what commits after is missed
         enter(restorer, STAGE_END, ASK_US);
         ask(restorer, REQ_WATERMARK, false);
         return;
     }
-    enter(restorer, STAGE_STABLE, STABLE_US);
-    ask(restorer, REQ_OFFSETS, true);
+    ask_offset(restorer);
 }
 
 static bool was_fenced(const struct sim_restorer *restorer)
@@ -159,10 +170,13 @@ static void on_members(struct sim_restorer *restorer, const struct sim_req *req)
 
 static void on_fenced(struct sim_restorer *restorer, const struct sim_req *req)
 {
-    if (req->code == CODE_CONCURRENT || req->code == CODE_TRANSPORT) { // its transaction ends now
+    bool again_soon =
+        req->code == CODE_CONCURRENT || req->code == CODE_TRANSPORT || req->code == CODE_RETRY;
+    if (again_soon) { // its transaction ends now
         struct sim_req *again = request(restorer, REQ_INIT);
         again->pid = req->pid;
-        restorer->conns.arrives_us[again->pid % NODES] = restorer->sim->now_us + 5000;
+        int node = restorer->sim->coordinators[again->pid].node;
+        restorer->conns.arrives_us[node] = restorer->sim->now_us + 5000;
         sim_send(restorer->sim, &restorer->conns, again);
         return;
     }
@@ -185,15 +199,17 @@ static void on_end(struct sim_restorer *restorer, const struct sim_req *req)
     enum ka_err err =
         meta_parse(slice_of(restorer->entry.meta, restorer->entry.meta_len), &meta, &text);
     KA_ASSERT(err == KA_OK);
-    if (meta.present && meta.low_water < req->value) {
+    bool lost_end = meta.present && meta.low_water > req->value2;
+    bool never_committed = restorer->entry.offset < 0 && !meta.present && req->value2 > 0;
+    if ((meta.present && meta.low_water < req->value) || lost_end || never_committed) {
         // Of an earlier assignment nobody minds; else the lane parks, and that is a violation.
         finish(restorer, KA_ERR_DIVERGED, NULL, 0);
         return;
     }
     restorer->end = req->value2;
-    if (!SIM_RULE(restorer->sim, RULE_RESTORE_ORDER) && restorer->stage == STAGE_END) {
-        enter(restorer, STAGE_STABLE, STABLE_US);
-        ask(restorer, REQ_OFFSETS, true);
+    restorer->end_us = restorer->sim->now_us;
+    if (!in_order(restorer)) {
+        ask_offset(restorer);
         return;
     }
     enter(restorer, STAGE_READ, STABLE_US);
@@ -205,7 +221,7 @@ static void read_state(struct sim_restorer *restorer)
     struct sim *sim = restorer->sim;
     int partition = restorer->job->partition;
     const struct sim_log *log = &sim->logs[sim_log_of(sim, TOPIC_STATE, partition)];
-    if (log->lso < restorer->end) { // an open transaction ends here
+    if (log->lso < restorer->end && log->count >= restorer->end) { // an open transaction ends here
         wait(restorer, READ_PAUSE_US);
         return;
     }
@@ -218,7 +234,7 @@ static void read_state(struct sim_restorer *restorer)
     struct shard_restore *restore = shard_restore_new(&config.limits);
     int64_t from = meta.present ? meta.low_water : log->start;
     int64_t read = 0;
-    for (int64_t at = from; err == KA_OK && at < restorer->end; at++) {
+    for (int64_t at = from; err == KA_OK && at < restorer->end && at < log->count; at++) {
         const struct sim_record *from_log = &log->records[at];
         if (from_log->kind != RECORD_DATA || from_log->fate != FATE_COMMITTED)
             continue;
@@ -239,6 +255,11 @@ static void read_state(struct sim_restorer *restorer)
     int64_t now_ms = sim_wall_ms(sim, restorer->lane->life->worker);
     shard_restore_end(restore, restorer->end, now_ms);
     sim_check_restored(sim, partition, restore, restorer->end, now_ms, read);
+    // All that a transaction writes is acknowledged before its offsets are sent, and they are
+    // fenced by the generation: in this model nobody is harmed by the wrong order. So look at the
+    // order.
+    if (restorer->end_us < restorer->stable_us)
+        sim_fail(sim, "shard %d: its end was asked for before its offset was stable", partition);
     int64_t offset = restorer->entry.offset;
     if (offset < 0 && shard_restore_live(restore) > 0) {
         shard_restore_free(&restore);
@@ -255,11 +276,12 @@ static void on_stable(struct sim_restorer *restorer, const struct sim_req *req)
         return;
     }
     restorer->entry = *req->entry;
+    restorer->stable_us = restorer->sim->now_us;
     if (restorer->lane->index != 0) {
         finish(restorer, KA_OK, NULL, restorer->entry.offset < 0 ? 0 : restorer->entry.offset);
         return;
     }
-    if (!SIM_RULE(restorer->sim, RULE_RESTORE_ORDER)) {
+    if (!in_order(restorer)) {
         enter(restorer, STAGE_READ, STABLE_US);
         wait(restorer, 1000);
         return;
@@ -301,15 +323,21 @@ static void repeat(struct sim_restorer *restorer)
     else if (restorer->stage == STAGE_END)
         ask(restorer, REQ_WATERMARK, false);
     else
-        ask(restorer, REQ_OFFSETS, restorer->stage == STAGE_STABLE);
+        ask(restorer, REQ_OFFSETS,
+            restorer->stage == STAGE_STABLE && SIM_RULE(restorer->sim, RULE_STABLE));
 }
 
 void sim_restorer_answer(struct sim_restorer *restorer, struct sim_req *req)
 {
     if (restorer->lane->life->dead || restorer->job == NULL || req->call != restorer->call)
         return;
-    if (req->code == CODE_TRANSPORT && restorer->stage != STAGE_FENCE) {
+    bool lost = req->code == CODE_TRANSPORT || req->code == CODE_RETRY;
+    if (lost && restorer->stage != STAGE_FENCE) {
         repeat(restorer);
+        return;
+    }
+    if (req->code == CODE_MISSING) {
+        finish(restorer, KA_ERR_NOT_FOUND, NULL, 0);
         return;
     }
     if (restorer->stage == STAGE_OFFSET)

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DRAIN_US = 240000000, LOOK_US = 500000, CHAOS_US = 400000 };
+enum { DRAIN_US = 240000000, LOOK_US = 500000 };
 
 // ---- The swarm: each kind of fault is off in half of the runs, else at its own rate
 
@@ -31,6 +31,7 @@ static void draw_faults(struct sim *sim, struct sim_swarm *swarm)
     swarm->no_answer = rate(sim, 30000);
     swarm->late = rate(sim, 30000);
     swarm->kill = rate(sim, 4000);
+    swarm->focus = (int)sim_draw(sim, EFFECT_TYPES);
     swarm->pause = rate(sim, 2000);
     swarm->pause_us = sim_between(sim, 100000, (swarm->session_ms + swarm->transaction_ms) * 1300);
     swarm->rebalance = rate(sim, 4000);
@@ -49,11 +50,44 @@ static void draw_faults(struct sim *sim, struct sim_swarm *swarm)
     swarm->offsets_lost = sim_draw(sim, 20) == 0;
     swarm->trim = sim_draw(sim, 2) == 0 && !swarm->offsets_lost;
     swarm->again = sim_draw(sim, 8) == 0;
+    swarm->leader = rate(sim, 300000);
+    swarm->coordinator = rate(sim, 300000);
+    swarm->missing = rate(sim, 50000);
+    swarm->move_us = sim_between(sim, 10000, 3000000);
+    swarm->retention = sim_draw(sim, 20) == 0;
+    swarm->truncate = sim_draw(sim, 20) == 0 && false;
+}
+
+// Nothing happens but one kill (sim_options.kill_point).
+static void draw_nothing(struct sim_swarm *swarm)
+{
+    *swarm = (struct sim_swarm){
+        .workers = 2,
+        .shards = 2,
+        .sagas = 8,
+        .load_us = 3000000,
+        .calm_us = 8000000,
+        .session_ms = 6000,
+        .transaction_ms = 10000,
+        .sweep_ms = 10000,
+        .latency_us = 1000,
+        .slow_us = 1000,
+        .restart_us = 5000000,
+        .focus = -1,
+        .action_fail = 100000,
+        .action_retry = 100000,
+        .inline_fail = 100000,
+        .dedupe_ms = INT64_C(400000000),
+    };
 }
 
 static void draw_swarm(struct sim *sim)
 {
     struct sim_swarm *swarm = &sim->swarm;
+    if (sim->options.kill_point > 0) {
+        draw_nothing(swarm);
+        return;
+    }
     swarm->workers = 1 + (int)sim_draw(sim, WORKERS_MAX);
     swarm->shards = 1 + (int)sim_draw(sim, SHARDS_MAX);
     swarm->sagas = (int)sim_between(sim, 30, 250);
@@ -80,10 +114,12 @@ static void draw_swarm(struct sim *sim)
     swarm->transaction_ms = 60000; // who waits for that has not fenced
     swarm->slow = swarm->lost = swarm->no_answer = swarm->late = swarm->node_slow = 0;
     swarm->marker_slow = swarm->pause = swarm->clock = swarm->consumer = 0;
+    swarm->leader = swarm->coordinator = swarm->missing = 0;
     swarm->latency_us = 20000; // wide windows
     swarm->kill = 5000;
+    swarm->focus = -1;
     swarm->restart_us = 60000000;
-    swarm->offsets_lost = false;
+    swarm->offsets_lost = swarm->truncate = false;
     if (swarm->workers < 3)
         swarm->workers = 3;
 }
@@ -107,74 +143,11 @@ static void operate(struct sim *sim)
     sim_at(sim, sim->now_us + 2000000, (struct sim_event){.type = EVENT_OPERATE, .worker = -1});
 }
 
-static void trim(struct sim *sim)
-{
-    for (int p = 0; p < sim->swarm.shards; p++) {
-        const struct sim_committed *entry = &sim->groups[0].committed[p];
-        struct sim_log *log = &sim->logs[sim_log_of(sim, TOPIC_STATE, p)];
-        struct meta meta;
-        if (meta_parse(slice_of(entry->meta, entry->meta_len), &meta, NULL) != KA_OK ||
-            !meta.present || meta.low_water <= log->start)
-            continue;
-        log->start = meta.low_water;
-        sim->stats.faults[FAULT_TRIM]++;
-    }
-    sim_at(sim, sim->now_us + 3000000, (struct sim_event){.type = EVENT_TRIM, .worker = -1});
-}
-
-// The offsets of a shard are gone (expired, or somebody's reset): it must stop, not begin again.
-static void lose_offsets(struct sim *sim)
-{
-    struct sim_group *group = &sim->groups[0];
-    int p = (int)sim_draw(sim, (uint64_t)sim->swarm.shards);
-    if (group->committed[p].offset <= 0)
-        return;
-    for (int w = 0; w < sim->swarm.workers; w++)
-        sim_worker_kill(sim, w);
-    for (int pid = 0; pid < PIDS; pid++)
-        group->pending[pid][p].used = false;
-    group->committed[p].offset = 0;
-    group->committed[p].meta_len = 0;
-    group->committed[p].append = ++group->appends;
-    sim->check.offsets_lost[p] = true;
-    sim->swarm.offsets_lost = false;
-    sim->stats.faults[FAULT_OFFSETS_LOST]++;
-}
-
-static void chaos(struct sim *sim)
-{
-    int worker = (int)sim_draw(sim, (uint64_t)sim->swarm.workers);
-    if (sim->healing)
-        return;
-    if (sim_hit(sim, FAULT_CLOCK, sim->swarm.clock)) {
-        int64_t by_ms = sim_between(sim, 1, sim_draw(sim, 2) == 0 ? 5000 : 3600000);
-        sim->workers[worker].clock_ms += sim_draw(sim, 2) == 0 ? by_ms : -by_ms;
-        SIM_NOTE(sim, "clock of worker %d is off by %lld ms", worker,
-                 (long long)sim->workers[worker].clock_ms);
-    }
-    if (sim_hit(sim, FAULT_KILL, sim->swarm.kill * 10))
-        sim_worker_kill(sim, worker);
-    if (sim->swarm.offsets_lost && sim->now_us > sim->swarm.load_us / 2)
-        lose_offsets(sim);
-    sim_at(sim, sim->now_us + CHAOS_US, (struct sim_event){.type = EVENT_CHAOS, .worker = -1});
-}
-
-static void heal(struct sim *sim)
-{
-    SIM_NOTE(sim, "everything heals");
-    sim->healing = true;
-    for (int node = 0; node < NODES; node++)
-        sim->node_slow_until_us[node] = 0;
-    for (int w = 0; w < sim->swarm.workers; w++)
-        if (sim->workers[w].paused_until_us > sim->now_us)
-            sim->workers[w].paused_until_us = sim->now_us;
-    sim_at(sim, sim->now_us + 3000000, (struct sim_event){.type = EVENT_OPERATE, .worker = -1});
-}
-
 // ---- Events
 
 static void wait_for_worker(struct sim *sim, struct sim_event event)
 {
+    sim->stats.hit[FAULT_PAUSE]++;
     sim_at(sim, sim->workers[event.worker].paused_until_us, event);
 }
 
@@ -201,7 +174,7 @@ static void handle(struct sim *sim, struct sim_event *event)
         sim_lane_turn(event->ptr, event->call);
         return;
     case EVENT_PUMP:
-        sim_producer_pump(event->ptr);
+        sim_producer_on_pump(event->ptr);
         return;
     case EVENT_JOB:
         sim_producer_event(event->ptr, event->call);
@@ -234,10 +207,10 @@ static void handle(struct sim *sim, struct sim_event *event)
         operate(sim);
         return;
     case EVENT_TRIM:
-        trim(sim);
+        sim_trim(sim);
         return;
     case EVENT_CHAOS:
-        chaos(sim);
+        sim_chaos(sim);
         return;
     case EVENT_TYPES:
         break;
@@ -274,6 +247,8 @@ static void begin(struct sim *sim)
         for (int pid = 0; pid < PIDS; pid++)
             log->producers[pid].open_first = -1;
     }
+    for (int i = 0; i < PIDS + GROUPS; i++)
+        sim->coordinators[i].node = i % NODES;
     sim->groups[0].partitions = sim->swarm.shards;
     sim->groups[1].partitions = USERS;
     for (int group = 0; group < GROUPS; group++)
@@ -296,7 +271,7 @@ static void play(struct sim *sim)
     char why[200];
     begin(sim);
     run_until(sim, sim->swarm.calm_us);
-    heal(sim);
+    sim_heal(sim);
     int64_t give_up_us = sim->now_us + DRAIN_US;
     bool drained = false;
     while (!sim->failed && !drained && sim->now_us < give_up_us) {
@@ -314,7 +289,7 @@ static void play(struct sim *sim)
 
 // ---- Outside of the simulated world
 
-uint32_t ka_rules_off;
+uint64_t ka_rules_off;
 static jmp_buf on_assert;
 static struct sim *running;
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAIT_MAX_US = 100000, ROOM = 64, RECORDS_PER_TURN = 50 };
+enum { WAIT_MAX_US = 100000, ROOM = 64, RECORDS_PER_TURN = 50, UNPARK_US = 10000000, FOCUS = 10 };
 #define EPOCH_MS INT64_C(1767225600000)
 
 int64_t sim_wall_ms(const struct sim *sim, int worker)
@@ -68,27 +68,32 @@ void sim_lane_mail(struct sim_lane *lane, const struct sim_mail *mail)
 
 // ---- Faults between effects
 
+// Effects that seldom come, and the one that this seed has drawn, are struck with preference.
+static int weight(const struct sim_swarm *swarm, enum lane_effect_type type)
+{
+    bool rare = type == LANE_EFFECT_ASK_TOKEN || type == LANE_EFFECT_PAUSE ||
+                type == LANE_EFFECT_PARKED || type == LANE_EFFECT_ABORT;
+    return rare || (int)type == swarm->focus ? FOCUS : 1;
+}
+
 static bool strike(struct sim_lane *lane, enum lane_effect_type type)
 {
     struct sim *sim = lane->sim;
     const struct sim_swarm *swarm = &sim->swarm;
     int worker = lane->life->worker;
     sim->stats.effects[type]++;
-    if (sim->healing)
-        return false;
-    if (sim_hit(sim, FAULT_KILL, swarm->kill)) {
-        SIM_NOTE(sim, "worker %d is killed before effect %d", worker, (int)type);
+    if (sim_kill_point(sim, worker, swarm->kill * weight(swarm, type))) {
+        SIM_NOTE(sim, "worker %d is killed before effect %s", worker, sim_effect_names[type]);
         sim->stats.killed_at[type]++;
-        sim_worker_kill(sim, worker);
         return true;
     }
     if (sim_hit(sim, FAULT_REBALANCE, swarm->rebalance))
         sim_group_rebalance(sim, lane->index, true);
-    if (sim_hit(sim, FAULT_NODE_SLOW, swarm->node_slow)) {
+    if (sim_inject(sim, FAULT_NODE_SLOW, swarm->node_slow)) {
         int64_t until_us = sim->now_us + sim_between(sim, 1000, swarm->node_slow_us);
         sim->node_slow_until_us[sim_draw(sim, NODES)] = until_us;
     }
-    if (sim_hit(sim, FAULT_PAUSE, swarm->pause)) {
+    if (sim_inject(sim, FAULT_PAUSE, swarm->pause * weight(swarm, type))) {
         sim->workers[worker].paused_until_us =
             sim->now_us + sim_between(sim, 1000, swarm->pause_us);
         SIM_NOTE(sim, "worker %d stands still until %.3f", worker,
@@ -128,6 +133,7 @@ static void produce(struct sim_lane *lane, const struct lane_effect *effect)
 
 static void begin(struct sim_lane *lane, const struct lane_effect *effect)
 {
+    sim_journal_txn(lane)->inputs = 0;
     struct sim_producer *producer = lane->producers[effect->producer];
     KA_ASSERT(producer != NULL && !producer->dead);
     lane->produce_error = producer->fatal;
@@ -174,6 +180,9 @@ static void commit(struct sim_lane *lane, const struct lane_effect *effect)
     commit->generation = lane->group_generation;
     commit->member = lane->group_member;
     commit->txn = sim_journal_txn(lane);
+    if (commit->txn->inputs > lane->batch_records)
+        sim_fail(sim, "lane %d commits %d inputs at once, its cap is %d", lane->client,
+                 commit->txn->inputs, lane->batch_records);
     lane->txn = NULL;
     queue(lane, effect->producer, JOB_COMMIT, commit);
 }
@@ -184,8 +193,13 @@ static void reset(struct sim_lane *lane, const struct lane_effect *effect)
         lane->committer->abandoned = true;
         lane->producers[effect->producer] = NULL;
         lane->committer = sim_committer_new(lane);
+        for (int other = 0; other < LANE_PRODUCERS; other++) // what was queued is not done any more
+            if (lane->resetting[other] && other != effect->producer)
+                sim_committer_queue(lane->committer,
+                                    (struct sim_work){.job = JOB_RESET, .producer = other});
+        lane->busy_producer = -1;
     }
-    lane->busy_producer = -1;
+    lane->resetting[effect->producer] = true;
     sim_committer_queue(lane->committer,
                         (struct sim_work){.job = JOB_RESET,
                                           .producer = effect->producer,
@@ -248,11 +262,23 @@ static void ask(struct sim_lane *lane, const struct lane_effect *effect, enum si
                                                            .partition = partition->partition});
 }
 
+// Does the group still say that this partition is the lane's?
+static bool owns(const struct sim_lane *lane, int32_t partition)
+{
+    const struct sim_member *member =
+        lane->consumer == NULL ? NULL : sim_member(lane->sim, lane->index, lane->consumer->member);
+    return member != NULL && (member->assigned >> partition & 1) != 0;
+}
+
 static void parked(struct sim_lane *lane, const struct lane_effect *effect)
 {
     const struct lane_partition *partition = lane_partition(lane->lane, effect->slot);
-    bool expected = effect->error == KA_ERR_DIVERGED && lane->index == 0 &&
-                    lane->sim->check.offsets_lost[partition->partition];
+    // A zombie may find that the next owner has gone on, in the offsets, the states, the trimmed
+    // log.
+    bool expected = (effect->error == KA_ERR_DIVERGED &&
+                     (lane->sim->check.broken[lane->index][partition->partition] ||
+                      !owns(lane, partition->partition))) ||
+                    (effect->error == KA_ERR_NOT_FOUND && lane->sim->swarm.missing > 0);
     SIM_NOTE(lane->sim, "lane %d parks %d: %s", lane->client, partition->partition,
              lane_error_text(lane->lane)->text);
     if (!expected)
@@ -422,6 +448,8 @@ static void on_mail(struct sim_lane *lane, struct sim_mail *mail)
     }
     if (mail->type == LANE_EVENT_PRODUCER_READY)
         lane->producers[mail->producer] = mail->handle;
+    if (mail->type == LANE_EVENT_PRODUCER_READY || mail->type == LANE_EVENT_PRODUCER_FAILED)
+        lane->resetting[mail->producer] = false;
     if (mail->type == LANE_EVENT_FLUSHED) { // rule 6: rebalances have just been served
         event.generation = lane->consumer == NULL ? -1 : lane->consumer->generation;
         event.member = lane->consumer != NULL && lane->consumer->member != 0;
@@ -494,7 +522,8 @@ static void replace_consumer(struct sim_lane *lane)
         lane->consumer = sim_consumer_new(lane);
 }
 
-static void take_record(struct sim_lane *lane, int p, int64_t offset, int fetched)
+static void take_record(struct sim_lane *lane, int p, int64_t offset, int fetched,
+                        enum ka_err error)
 {
     static const struct header cloud[] = {
         {{"content-type", 12}, {"application/cloudevents+json", 28}}};
@@ -503,7 +532,10 @@ static void take_record(struct sim_lane *lane, int p, int64_t offset, int fetche
     const struct lane_partition *partition = lane_find(lane->lane, topic, p);
     if (partition == NULL)
         return;
-    struct lane_event event = {.type = fetched == FETCH_EOF ? LANE_EVENT_EOF : LANE_EVENT_RECORD,
+    struct lane_event event = {.type = fetched == FETCH_EOF     ? LANE_EVENT_EOF
+                                       : fetched == FETCH_ERROR ? LANE_EVENT_PARTITION_ERROR
+                                                                : LANE_EVENT_RECORD,
+                               .error = error,
                                .slot = partition->slot,
                                .epoch = partition->epoch,
                                .offset = offset};
@@ -527,12 +559,13 @@ static void serve_records(struct sim_lane *lane)
     while (most-- > 0 && !lane->life->dead && lane_wants_records(lane->lane)) {
         int p;
         int64_t offset;
-        int fetched = sim_consumer_next(lane->consumer, &p, &offset);
+        enum ka_err error = KA_OK;
+        int fetched = sim_consumer_next(lane->consumer, &p, &offset, &error);
         if (fetched == FETCH_NOTHING) {
             lane->drained = true;
             return;
         }
-        take_record(lane, p, offset, fetched);
+        take_record(lane, p, offset, fetched, error);
     }
 }
 
@@ -552,13 +585,31 @@ static void tick(struct sim_lane *lane)
     lane->hold = hold;
 }
 
+// What an operator may have repaired is tried again (refresh in src/engine/lane_thread.c).
+static void unpark(struct sim_lane *lane)
+{
+    if (lane->sim->now_us < lane->unpark_us)
+        return;
+    lane->unpark_us = lane->sim->now_us + UNPARK_US;
+    for (int32_t slot = 0; !lane->life->dead && slot < lane_slots(lane->lane); slot++) {
+        const struct lane_partition *partition = lane_partition(lane->lane, slot);
+        struct lane_event event = {
+            .type = LANE_EVENT_UNPARK, .slot = slot, .epoch = partition->epoch};
+        if (partition->used && partition->state == LANE_PARTITION_PARKED &&
+            partition->parked_error == KA_ERR_NOT_FOUND)
+            step_all(lane, &event);
+    }
+}
+
 void sim_lane_turn(struct sim_lane *lane, uint32_t call)
 {
     struct sim *sim = lane->sim;
     if (lane->life->dead || call != lane->turn_call)
         return;
     lane->turn_us = INT64_MAX;
-    serve_control(lane);
+    unpark(lane);
+    if (!lane->life->dead)
+        serve_control(lane);
     serve_mail(lane);
     if (!lane->life->dead && lane->consumer != NULL &&
         sim_hit(sim, FAULT_CONSUMER, sim->swarm.consumer))
@@ -606,11 +657,12 @@ static struct sim_lane *new_lane(struct sim *sim, struct sim_life *life, int ind
         lane->routes = routes_new(&routes);
         lane->inner = routes_processor(lane->routes);
     }
+    lane->batch_records = (int32_t)sim_between(sim, 5, 200);
     struct lane_config lane_config = {.node = slice_str(lane->node),
                                       .name = slice_str(lane->name),
                                       .incarnation = life->incarnation,
                                       .session_timeout_ms = sim->swarm.session_ms,
-                                      .batch_records = (int32_t)sim_between(sim, 5, 200),
+                                      .batch_records = lane->batch_records,
                                       .batch_bytes = 1 << 20,
                                       .batch_ms = 200,
                                       .interval_max_ms = 50,

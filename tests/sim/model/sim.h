@@ -19,46 +19,54 @@
 #include "core/command.h"
 #include "core/rule.h"
 
-// Kinds of faults, counted when they hit.
+// Kinds of faults. Counted twice: when they are injected, and when something felt it. (Most are
+// felt at once; a clock, a slow or moved node, a missing topic, a pause only when somebody meets
+// them.)
 // clang-format off
 #define SIM_FAULTS(X)                                                                              \
-    X(SLOW)                                                                                        \
-    X(LOST)                                                                                        \
-    X(NO_ANSWER)                                                                                   \
-    X(LATE)                                                                                        \
-    X(NODE_SLOW) X(MARKER_SLOW) X(KILL) X(PAUSE) X(REBALANCE) X(CLOCK) X(CONSUMER) X(SEEK)         \
-        X(ACTION_SLOW) X(ACTION_NO_ANSWER) X(ACTION_FAILED) X(MISROUTED) X(POISON) X(TOO_LARGE)    \
-            X(OFFSETS_LOST) X(TRIM) X(HOLD)
+    X(SLOW) X(LOST) X(NO_ANSWER) X(LATE) X(REPEATED) X(NODE_SLOW) X(MARKER_SLOW) X(KILL) X(PAUSE)  \
+    X(REBALANCE) X(CLOCK) X(CONSUMER) X(SEEK) X(ACTION_SLOW) X(ACTION_NO_ANSWER) X(ACTION_FAILED)  \
+    X(MISROUTED) X(POISON) X(TOO_LARGE) X(OFFSETS_LOST) X(TRIM) X(HOLD) X(LEADER_MOVED)            \
+    X(COORDINATOR_MOVED) X(CONCURRENT) X(TOPIC_MISSING) X(RETENTION) X(TRUNCATED)
 enum sim_fault {
 #define X(name) FAULT_##name,
     SIM_FAULTS(X)
 #undef X
-        FAULT_KINDS
+    FAULT_KINDS
 };
 enum { EFFECT_TYPES = LANE_EFFECT_PARKED + 1 };
-extern const char *const sim_effect_names[EFFECT_TYPES];
 // clang-format on
+extern const char *const sim_effect_names[EFFECT_TYPES];
+extern const char *const sim_request_names[REQ_TYPES];
 
 struct sim_stats {
     int64_t runs, events, sim_ms, sagas, completed, compensated, transactions, aborts, unclear;
     int64_t records, takeovers, restores, invocations, stuck, replayed, kills;
-    int64_t faults[FAULT_KINDS];
+    int64_t injected[FAULT_KINDS];
+    int64_t hit[FAULT_KINDS];
     int64_t effects[EFFECT_TYPES];
-    int64_t killed_at[EFFECT_TYPES];
+    int64_t killed_at[EFFECT_TYPES]; // before the effect
+    int64_t requests[REQ_TYPES];
+    int64_t killed_in[REQ_TYPES];     // when the request was executed, before its answer
+    int64_t rebalanced_in[REQ_TYPES]; // the same with a rebalance
+    int64_t points;                   // where a worker can be killed: effects and requests
 };
 
 // Rules that the shell keeps and not the core (core/rule.h has the others).
 enum {
-    RULE_RESTORE_ORDER = 15, // stable offset first, then the end
-    RULE_NEVER_A_MEMBER = 21 // of 10: never fences a member
+    RULE_RESTORE_ORDER = 15,  // stable offset first, then the end
+    RULE_NEVER_A_MEMBER = 21, // of 10: never fences a member
+    RULE_RESTORE_END = 32,    // up to the high watermark, not to the last stable offset
+    RULE_STABLE = 33          // the offset that counts is one that no open transaction can change
 };
 
 struct sim_options {
     uint64_t seed;
-    uint32_t rules_off; // bits; see core/rule.h
+    uint64_t rules_off; // bits; see core/rule.h
     bool canary;        // one effect is applied twice: must be found
     bool trace;         // keep the last lines of what happened
     bool replay;        // the oracle: all inputs again through a fresh processor
+    int64_t kill_point; // > 0: few sagas, no other fault, and one kill, at this point
 };
 
 // What this seed is like: drawn first, then the run.
@@ -70,8 +78,12 @@ struct sim_swarm {
     int slow, lost, no_answer, late; // ppm of requests
     int64_t slow_us;
     int kill, pause, rebalance, node_slow; // ppm of effects
+    int focus;                             // an effect: dies and stands still there more often
     int64_t pause_us, node_slow_us, restart_us;
     int marker_slow, clock, consumer, seek, hold;
+    int leader, coordinator, missing; // ppm per look around (chaos)
+    int64_t move_us;                  // how long nobody leads, at most
+    bool retention, truncate;         // once, in the middle
     int action_slow, action_no_answer, action_fail, action_retry, inline_fail; // ppm of calls
     int misrouted, poison, large, commands;                                    // ppm of records
     bool offsets_lost, trim, again; // again: ids are used again after they were forgotten
@@ -156,7 +168,10 @@ struct sim_check {
     struct shard_restore *shadow[SHARDS_MAX]; // the fold of the whole state log
     int64_t shadow_at[SHARDS_MAX];
     int64_t lane_ms[GROUPS][SHARDS_MAX];
-    bool offsets_lost[SHARDS_MAX];
+    // What no rule can mend: the partition must stop by itself, and nothing is asked of it then.
+    bool broken[GROUPS][SHARDS_MAX];
+    bool truncated[SHARDS_MAX]; // its state log has lost what is needed
+    size_t most_live[SHARDS_MAX];
     int64_t unnamed_us[GROUPS];       // when the last of these was taken over
     bool unnamed[GROUPS][SHARDS_MAX]; // its last owner died before its claim was committed
     struct sim_instance **instances;  // open addressing over key and incarnation
@@ -224,7 +239,9 @@ struct sim {
     struct sim_transaction transactions[PIDS];
     uint32_t transaction_serial;
     struct sim_group groups[GROUPS];
+    struct sim_coordinator coordinators[PIDS + GROUPS];
     int64_t node_slow_until_us[NODES];
+    int64_t missing_until_us[TOPICS]; // the topic is in nobody's metadata
 
     struct sim_worker workers[WORKERS_MAX];
     int lives;
@@ -252,8 +269,10 @@ struct sim {
 // core.c
 uint64_t sim_draw(struct sim *sim, uint64_t below);
 int64_t sim_between(struct sim *sim, int64_t low, int64_t high);
-bool sim_chance(struct sim *sim, int ppm); // while faults are on
-bool sim_hit(struct sim *sim, enum sim_fault fault, int ppm);
+bool sim_chance(struct sim *sim, int ppm);                    // while faults are on
+bool sim_hit(struct sim *sim, enum sim_fault fault, int ppm); // injected and felt
+bool sim_inject(struct sim *sim, enum sim_fault fault, int ppm);
+void sim_felt(struct sim *sim, enum sim_fault fault); // one that nobody drew
 void sim_at(struct sim *sim, int64_t at_us, struct sim_event event);
 bool sim_pop(struct sim *sim, struct sim_event *event);
 void sim_fail(struct sim *sim, const char *format, ...) KA_PRINTF(2, 3);
@@ -263,7 +282,7 @@ void sim_line(struct sim *sim, const char *format, ...) KA_PRINTF(2, 3);
         if ((sim)->options.trace)                                                                  \
             sim_line((sim), __VA_ARGS__);                                                          \
     } while (0)
-#define SIM_RULE(sim, n) (((sim)->options.rules_off & (1U << (n))) == 0)
+#define SIM_RULE(sim, n) (((sim)->options.rules_off & (UINT64_C(1) << (n))) == 0)
 void sim_mix(struct sim *sim, uint64_t value);
 struct slice sim_copy(struct sim *sim, struct slice s);
 
@@ -275,6 +294,7 @@ void sim_append_plain(struct sim *sim, int log, struct slice key, struct slice v
 void sim_on_produce(struct sim *sim, struct sim_req *req);
 void sim_append_marker(struct sim *sim, int log, int pid, int32_t epoch, bool commit);
 void sim_move_lso(struct sim *sim, struct sim_log *log);
+bool sim_truncate(struct sim *sim, int log, int64_t records);
 
 // coordinator.c
 void sim_on_transaction(struct sim *sim, struct sim_req *req);
@@ -289,6 +309,7 @@ void sim_group_timer(struct sim *sim, int group);
 void sim_group_rebalance(struct sim *sim, int group, bool shuffle);
 void sim_group_settle(struct sim *sim, int group, int pid, bool commit);
 void sim_group_decided(struct sim *sim, int group, int pid);
+void sim_group_moved(struct sim *sim, int group);
 struct sim_member *sim_member(struct sim *sim, int group, int id);
 
 // net.c
@@ -299,6 +320,14 @@ void sim_reply(struct sim *sim, struct sim_req *req, enum sim_code code);
 void sim_on_arrive(struct sim *sim, struct sim_req *req);
 void sim_on_answer(struct sim *sim, struct sim_req *req, bool fail);
 void sim_release(struct sim *sim, struct sim_req *req);
+bool sim_missing(struct sim *sim, enum sim_topic topic);
+bool sim_leaderless(struct sim *sim, const struct sim_log *log);
+
+// faults.c
+void sim_chaos(struct sim *sim);
+void sim_trim(struct sim *sim);
+void sim_heal(struct sim *sim);
+bool sim_kill_point(struct sim *sim, int worker, int ppm);
 
 // producer.c
 struct sim_producer *sim_producer_new(struct sim_committer *committer, int index);
@@ -307,6 +336,7 @@ void sim_producer_add(struct sim_producer *producer, int log, const struct outpu
                       int32_t tag);
 void sim_producer_job(struct sim_producer *producer, enum sim_job job, struct sim_commit *commit);
 void sim_producer_pump(struct sim_producer *producer);
+void sim_producer_on_pump(struct sim_producer *producer);
 void sim_producer_go_on(struct sim_producer *producer);
 void sim_producer_answer(struct sim_producer *producer, struct sim_req *req);
 void sim_producer_event(struct sim_producer *producer, uint32_t call);
@@ -335,8 +365,9 @@ void sim_consumer_pause(struct sim_consumer *consumer, int partition, bool pause
 void sim_consumer_fetched(struct sim_consumer *consumer, int partition, uint32_t version);
 void sim_consumer_wake(struct sim *sim, const struct sim_log *log);
 bool sim_consumer_control(struct sim_consumer *consumer, struct sim_control *control);
-enum { FETCH_NOTHING, FETCH_RECORD, FETCH_EOF };
-int sim_consumer_next(struct sim_consumer *consumer, int *partition, int64_t *offset);
+enum { FETCH_NOTHING, FETCH_RECORD, FETCH_EOF, FETCH_ERROR };
+int sim_consumer_next(struct sim_consumer *consumer, int *partition, int64_t *offset,
+                      enum ka_err *error);
 struct sim_log *sim_consumer_log(struct sim_consumer *consumer, int partition);
 
 // shell.c
@@ -376,6 +407,9 @@ void sim_check_restored(struct sim *sim, int partition, struct shard_restore *re
                         int64_t now_ms, int64_t read);
 void sim_check_dispatch(struct sim_lane *lane, const struct lane_invocation *invocation);
 void sim_check_released(struct sim_lane *lane, const struct sim_kept_result *kept);
+void sim_check_taken(struct sim_lane *lane, const struct lane_partition *partition, int64_t offset);
+void sim_check_adopted(struct sim_lane *lane, const struct lane_partition *partition);
+void sim_check_truncated(struct sim *sim, int log);
 void sim_check_invoked(struct sim_lane *lane, const struct lane_batch *batch, size_t from);
 void sim_check_timer(struct sim_lane *lane, const struct lane_partition *partition, int64_t due_ms);
 void sim_check_history(struct sim *sim, const struct sim_record *record);

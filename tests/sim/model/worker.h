@@ -51,6 +51,7 @@ struct sim_producer {
     int stage;
     uint32_t call;
     uint32_t pump_call;
+    bool pump_due;
     int64_t deadline_us;
     struct sim_commit *commit;
 };
@@ -126,6 +127,8 @@ struct sim_restorer {
     int fences_left;
     bool fence_failed;
     int64_t end;
+    int64_t end_us;    // asked before
+    int64_t stable_us; // the offset was stable then
     struct sim_committed entry;
     struct {
         int owner;
@@ -138,16 +141,19 @@ struct sim_part {
     bool assigned;
     bool paused;
     bool fetching;
-    uint32_t version; // of seeks and resumes: older fetches are dropped
-    int64_t next;     // handed out next
-    int64_t fetched;  // the queue is [next, fetched)
-    int64_t eof_told; // the end was told at this offset
+    uint32_t version;    // of seeks and resumes: older fetches are dropped
+    int64_t next;        // handed out next
+    int64_t fetched;     // the queue is [next, fetched)
+    int64_t eof_told;    // the end was told at this offset
+    int64_t seeks_at_us; // a seek before fails
+    enum ka_err error;   // to be told; the partition is dead then
 };
 
 enum sim_control_type { CONTROL_ASSIGNED, CONTROL_REVOKING, CONTROL_LOST };
 struct sim_control {
     enum sim_control_type type;
     uint64_t partitions;
+    int64_t at_us; // the application hears of it
 };
 
 struct sim_consumer {
@@ -196,6 +202,7 @@ struct sim_part_inputs {
 struct sim_txn {
     const struct sim_lane *lane;
     bool decided; // the coordinator has decided to commit it
+    int inputs;
     struct sim_part_inputs parts[SHARDS_MAX];
 };
 
@@ -230,8 +237,11 @@ struct sim_lane {
     struct sim_producer *producers[LANE_PRODUCERS];
     struct sim_committer *committer;
     struct sim_restorer *restorer;
+    bool resetting[LANE_PRODUCERS];
     int busy_producer;
     enum ka_err produce_error;
+    int32_t batch_records;
+    int64_t unpark_us;
     int32_t group_generation;
     int group_member;
     bool subscribed;
