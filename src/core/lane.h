@@ -153,7 +153,7 @@ struct lane_config {
     int32_t undispatched_max; // invocations that wait; with more, lane_pressed (rule 14)
     void (*release_result)(void *context, struct lane_result *result);
     void *release_context;
-    uint64_t rules_off; // bit n = rule n is off; only read in a build with KA_SIM
+    uint64_t rules_off; // bit n = rule n is off; see rule.h
 };
 
 enum lane_event_type {

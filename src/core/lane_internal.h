@@ -103,7 +103,7 @@ struct lane {
     struct lane_stats stats;
 };
 
-#ifdef KA_SIM
+#if defined KA_SIM || defined KASAGA_FAULTS
 #define LANE_RULE(lane, n) (((lane)->config.rules_off & (UINT64_C(1) << (n))) == 0)
 #else
 #define LANE_RULE(lane, n) ((void)(lane), true)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Switches of the simulator: each rule that keeps a promise can be turned off in a build with
-// KA_SIM, and then the simulator must find the broken promise (tests/sim). In the product there is
-// no switch: KA_RULE is true. The lane has LANE_RULE, which is the same per lane.
+// Switches of the tests: each rule that keeps a promise can be turned off in a build with KA_SIM,
+// and then the simulator must find the broken promise (tests/sim); in a build with KASAGA_FAULTS
+// a real Kafka shows it (tests/it/t_canary.sh). In the product there is no switch: KA_RULE is true.
+// The lane has LANE_RULE, which is the same per lane.
 // Not for options: no user ever sees these.
 #ifndef KA_CORE_RULE_H
 #define KA_CORE_RULE_H
@@ -29,8 +30,8 @@ enum {
 #include <stdbool.h>
 #include <stdint.h>
 
-#ifdef KA_SIM
-extern uint64_t ka_rules_off; // bits; defined by the simulator
+#if defined KA_SIM || defined KASAGA_FAULTS
+extern uint64_t ka_rules_off; // bits; defined by the simulator and by engine/kill.c
 #define KA_RULE(n) ((ka_rules_off & (UINT64_C(1) << (n))) == 0)
 #else
 #define KA_RULE(n) true

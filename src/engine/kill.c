@@ -3,6 +3,8 @@
 
 #ifdef KASAGA_FAULTS
 
+#include "core/rule.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -16,6 +18,7 @@
 
 enum { SOON_US = 1500 }; // an EndTxn and its markers take 2 to 4 ms on a quiet machine
 
+uint64_t ka_rules_off;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static char wanted[64];
 static long wanted_count;
@@ -24,12 +27,21 @@ static atomic_long hits;
 
 static void read_environment(void)
 {
+    const char *rule = getenv("KASAGA_RULES_OFF");
+    if (rule != NULL)
+        ka_rules_off = UINT64_C(1) << strtol(rule, NULL, 10);
     const char *value = getenv("KASAGA_KILL_AT");
     const char *colon = value == NULL ? NULL : strchr(value, ':');
     if (colon == NULL || (size_t)(colon - value) >= sizeof wanted)
         return;
     memcpy(wanted, value, (size_t)(colon - value));
     wanted_count = strtol(colon + 1, NULL, 10);
+}
+
+uint64_t kill_rules_off(void)
+{
+    pthread_once(&once, read_environment);
+    return ka_rules_off;
 }
 
 static bool is_hit(const char *name)

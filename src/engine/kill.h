@@ -6,15 +6,22 @@
 #ifndef KA_ENGINE_KILL_H
 #define KA_ENGINE_KILL_H
 
+#include <stdint.h>
+
 // Any thread. Writes one line to stderr before the end, with the name of the thread.
 void kill_point(const char *name);
 // The same, but the process ends a moment later: in the middle of the call that follows.
 void kill_point_soon(const char *name);
 
+// The rule that KASAGA_RULES_OFF=5 turns off, as a bit (core/rule.h): a test shows the harm.
+uint64_t kill_rules_off(void);
+
 #ifdef KASAGA_FAULTS
 #define KILL_POINT(name) kill_point(name)
 #define KILL_POINT_SOON(name) kill_point_soon(name)
+#define RULES_OFF kill_rules_off()
 #else
+#define RULES_OFF 0
 #define KILL_POINT(name) ((void)0)
 #define KILL_POINT_SOON(name) ((void)0)
 #endif

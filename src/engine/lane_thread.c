@@ -598,6 +598,7 @@ enum ka_err lane_thread_start(const struct lane_thread_config *config, struct la
         .undispatched_max = config->undispatched_max,
         .release_result = release_result,
         .release_context = t,
+        .rules_off = RULES_OFF,
     };
     t->lane = lane_new(&lane, &config->processor);
     lane_thread_start_committer(t);
