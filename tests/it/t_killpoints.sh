@@ -10,6 +10,7 @@
 # shellcheck disable=SC2119
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/app.sh"
+. "$(dirname "$0")/proxy.sh"
 
 jobs_max=${JOBS:-8}
 faulty=${KASAGA_FAULTS:-$KASAGA_BUILD-faults/kasaga}
@@ -23,16 +24,17 @@ later_of() {
     esac
 }
 
-victim_runs() { KASAGA_KILL_AT=$1:$2 start victim "$faulty" worker --node "v-$1-$2"; }
+victim_runs() {
+    KASAGA_KILL_AT=$1:$2 start victim "$faulty" worker --node "v-$1-$2" --bootstrap "${via:-$KASAGA_BOOTSTRAP}"
+}
 dead() { gone "$(pid_of victim)"; }
-# A rebalance meets a commit about one time in five.
 provoke_until_dead() { wait_for 120 eval "dead || { $1; false; }"; }
 
-# A member that comes and goes: commits during a rebalance are refused and aborted.
+# A member that comes and goes: offsets sent during a rebalance are refused, the transaction aborted.
 disturb() {
     rm -f "$dir/guest.log"
     worker guest
-    wait_for 10 assigned guest || true
+    wait_for 5 assigned guest 3 || true # all its lanes
     end guest || true
 }
 # Two definitions, so that publishing has a second hit.
@@ -51,14 +53,17 @@ fence() {
 
 one() {
     local point=$1 hit=$2
-    shards=4 inline=true rate=100
+    shards=6 inline=true rate=100 # two for each lane, one when a third worker joins
     case $point in
     *dispatch* | invocation* | result*) inline=false ;;
-    *abort*) rate=500 ;; # so that a rebalance meets an open transaction
+    *abort*) # its offsets are on their way for most of the time, so a rebalance meets them
+        via=$front
+        px "delay TxnOffsetCommit client=v-$point-$hit. ms=700" >/dev/null
+        ;;
     esac
     write_conf
     case $point in definition_written | current_written) second_saga ;; esac
-    new_app 2
+    new_app 3
     start feed bash -c '. tests/it/feed.sh' feed "$input" "$rate"
     case $point in
     definition_written | current_written) # only who comes first publishes
@@ -102,17 +107,20 @@ if [ $# -eq 2 ]; then
     one "$@"
     exit
 fi
+proxied_cluster
 
 [ -x "$faulty" ] || fail "there is no $faulty: make faults"
 points=${KILL_POINTS:-$(grep -rhoE 'KILL_POINT(_SOON)?\("[a-z_]+"' src/engine | sed 's/.*"\(.*\)"/\1/' | sort -u)}
 [ -n "$points" ] || fail 'no kill points in src/engine'
+cases_running=()
 for point in $points; do
     for hit in 1 "$(later_of "$point")"; do
-        while [ "$(jobs -rp | wc -l)" -ge "$jobs_max" ]; do wait -n || true; done
+        while [ "$(jobs -rp | wc -l)" -gt "$jobs_max" ]; do wait -n || true; done # one is kproxy
         { "$0" "$point" "$hit" >"$dir/$point-$hit.out" 2>&1 && echo clean || echo FAILED; } >"$dir/$point-$hit.word" &
+        cases_running+=($!)
     done
 done
-wait
+wait "${cases_running[@]}"
 
 # What became of the last transaction of the lane in question that had sent its offsets: their
 # metadata names node, lane and number; a read_committed reader sees those of committed ones.
