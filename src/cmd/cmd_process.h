@@ -8,7 +8,8 @@
 
 #include <stdatomic.h>
 
-// SIGTERM and SIGINT ask to stop, SIGUSR1 asks for digests.
+// SIGTERM and SIGINT ask to stop, and end the process with CMD_FAILED if it has not stopped 8 s
+// later; SIGUSR1 asks for digests.
 void cmd_listen_for_signals(void);
 atomic_bool *cmd_stop_asked(void);
 const atomic_int *cmd_digests_asked(void);

@@ -157,6 +157,8 @@ static enum ka_err read_to_end(struct catalog *catalog, struct err_text *text)
     int64_t target = 0;
     enum ka_err err = io_kafka_watermarks(catalog->config.admin, catalog->topic, 0, OPEN_TIMEOUT_MS,
                                           &start, &target, text);
+    if (err == KA_ERR_NOT_FOUND) // the topic is there: a broker that begins does not know it yet
+        err = KA_ERR_RETRY;
     int64_t until_ms = clock_mono_ms() + OPEN_TIMEOUT_MS;
     while (err == KA_OK && catalog->position < target) {
         err = read_some(catalog, text);

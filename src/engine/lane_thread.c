@@ -20,7 +20,7 @@
 enum {
     WAIT_MAX_MS = 100,
     RECORDS_PER_TURN = 2000, // then control events get their turn
-    CLOSE_TIMEOUT_MS = 5000,
+    CLOSE_TIMEOUT_MS = 3000, // of the open transaction, and again of leaving the group
     PICTURE_MS = 500,
     UNPARK_MS = 10000 // between attempts at what an operator may have repaired
 };

@@ -12,7 +12,11 @@
 //     an older position (#4636). So every partition knows the next offset it wants: what is below
 //     is dropped, and a resume without a seek of the lane's seeks by itself.
 //  3. A partition is paused before it is assigned: nothing can slip out in between.
-//  4. After an offset was out of range the partition is dead for librdkafka (it cannot be sought
+//  4. Before 2.3.0 a member that has joined and has never been given an assignment cannot be
+//  destroyed:
+//     an assertion of the cooperative-sticky assignor ends the process (#4312). It is closed and
+//     left.
+//  5. After an offset was out of range the partition is dead for librdkafka (it cannot be sought
 //     any more): io_kafka_seek says KA_ERR_FATAL, a new consumer helps.
 #include "io/kafka_consumer.h"
 
@@ -52,7 +56,9 @@ struct io_kafka_consumer {
 
     struct io_kafka_partition *moved; // partitions of the last control event
     size_t moved_cap;
-    bool astray; // a record came on the control queue: the order is lost
+    bool astray;     // a record came on the control queue: the order is lost
+    bool subscribed; // it may have joined …
+    bool assigned;   // … and has been given an assignment, perhaps an empty one
 };
 
 static uint64_t hash_of(const char *topic, int32_t partition)
@@ -126,9 +132,15 @@ static rd_kafka_topic_partition_list_t *list_of(const struct io_kafka_partition 
     return list;
 }
 
+static bool may_be_destroyed(const struct io_kafka_consumer *consumer)
+{
+    return !consumer->subscribed || consumer->assigned || rd_kafka_version() >= 0x02030000;
+}
+
 static void destroy(void *object)
 {
     struct io_kafka_consumer *consumer = object;
+    bool whole = may_be_destroyed(consumer);
     if (consumer->event != NULL)
         rd_kafka_event_destroy(consumer->event);
     if (consumer->control != NULL)
@@ -137,9 +149,9 @@ static void destroy(void *object)
         rd_kafka_consumer_close(consumer->rk);
     if (consumer->records != NULL)
         rd_kafka_queue_destroy(consumer->records);
-    if (consumer->shared != NULL)
+    if (consumer->shared != NULL && whole)
         io_kafka_shared_drop(&consumer->shared);
-    else if (consumer->rk != NULL)
+    else if (consumer->rk != NULL && whole)
         rd_kafka_destroy(consumer->rk);
     free(consumer->headers.items);
     free(consumer->parts);
@@ -192,6 +204,7 @@ enum ka_err io_kafka_consumer_subscribe(struct io_kafka_consumer *consumer,
         rd_kafka_topic_partition_list_add(list, topics[i], RD_KAFKA_PARTITION_UA);
     rd_kafka_resp_err_t code = rd_kafka_subscribe(consumer->rk, list);
     rd_kafka_topic_partition_list_destroy(list);
+    consumer->subscribed = true;
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         return KA_OK;
     return io_kafka_failed_code(IO_KAFKA_CONSUME, code, text, "subscribe");
@@ -245,6 +258,7 @@ static bool on_rebalance(struct io_kafka_consumer *consumer, rd_kafka_event_t *e
     const rd_kafka_topic_partition_list_t *list = rd_kafka_event_topic_partition_list(event);
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
     bool assign = code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    consumer->assigned = consumer->assigned || assign;
     if (list->cnt == 0)
         return answer_empty(consumer, assign, control);
     take_partitions(consumer, list, control);
