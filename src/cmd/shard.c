@@ -93,7 +93,8 @@ static bool may_pass(enum ka_err err)
 static enum ka_err look_at_state(struct cmd_shard *cmd, struct shard_look *look,
                                  struct err_text *text)
 {
-    struct rebuild_config config = {cmd->limits, cmd->defs, cmd_shard_find};
+    struct rebuild_config config = {
+        .limits = cmd->limits, .context = cmd->defs, .find = cmd_shard_find};
     struct err_text why = {""};
     enum ka_err err = restore(cmd, look, false, &why);
     if (err == KA_OK && look->offset >= 0) {

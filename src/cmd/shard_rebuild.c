@@ -60,7 +60,11 @@ static enum ka_err take_history(void *context, const struct record *record, stru
 
 static enum ka_err run_again(struct cmd_shard *cmd, struct plan *plan, struct err_text *text)
 {
-    struct rebuild_config config = {cmd->limits, cmd->defs, cmd_shard_find};
+    struct rebuild_config config = {.limits = cmd->limits,
+                                    .context = cmd->defs,
+                                    .find = cmd_shard_find,
+                                    .residency = cmd->app.config->residency,
+                                    .links = cmd->app.config->links};
     struct scan scan = {.kafka = &cmd->app.kafka,
                         .topic = cmd_app_topic(&cmd->app, "history"),
                         .partition = plan->look.shard,

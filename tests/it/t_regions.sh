@@ -81,4 +81,8 @@ equal "released, of as many orders" "$undone" "$(distinct "$eu" '"type":"kasaga.
 equal "undone as us says" "$undone" "$(number "$us" '"type":"kasaga.compensation.completed".*"executed_by":"eu/')"
 equal "charged here" "$orders" "$(number "$us" '"type":"kasaga.step.\(completed\|failed\)".*"action":"payment.charge"')"
 equal "reserved here" 0 "$(number "$us" 'remote:')"
+for i in 1 7 $orders; do
+    "$KASAGA" replay --saga "order/o-$i" -c "$dir/us.conf" --bootstrap "$us" >"$dir/replay.log" 2>&1 ||
+        fail "order/o-$i cannot be run again: $(cat "$dir/replay.log")"
+done
 passed "$kills kills, $orders orders, $undone of them undone: each step and each undo once, in its region"

@@ -141,7 +141,7 @@ static void tear_down(struct world *world)
 
 static struct rebuild *rebuild(struct world *world, size_t from, size_t to)
 {
-    struct rebuild_config config = {limits, world, find};
+    struct rebuild_config config = {.limits = limits, .context = world, .find = find};
     struct rebuild *made = rebuild_new(&config);
     for (size_t i = from; i < to; i++)
         rebuild_take(made, &world->records[i]);
@@ -191,7 +191,7 @@ static void what_is_written_is_restored_to_the_same_state(void **state)
 {
     (void)state;
     static struct world world;
-    struct rebuild_config config = {limits, &world, find};
+    struct rebuild_config config = {.limits = limits, .context = &world, .find = find};
     set_up(&world, 4);
     struct rebuild *made = rebuild(&world, 0, world.count);
     struct state_log log = {shard_restore_new(&limits), 1000};
@@ -229,7 +229,7 @@ static void what_ended_is_remembered_without_its_start(void **state)
     set_up(&world, 4);
     table_expire(world.table, world.now_ms);
     // The last record of each instance that has ended, and nothing else.
-    struct rebuild_config config = {limits, &world, find};
+    struct rebuild_config config = {.limits = limits, .context = &world, .find = find};
     struct rebuild *made = rebuild_new(&config);
     for (size_t i = 0; i < world.count; i++) {
         struct history_doc doc;
@@ -270,7 +270,7 @@ static void records_of_no_instance_are_passed_by(void **state)
     (void)state;
     static struct world world;
     set_up(&world, 4);
-    struct rebuild_config config = {limits, &world, find};
+    struct rebuild_config config = {.limits = limits, .context = &world, .find = find};
     struct rebuild *made = rebuild_new(&config);
     const char *const others[] = {
         "{\"type\":\"kasaga.command.refused\",\"data\":{\"verb\":\"pause\"}}", "no json", "{}"};
