@@ -2,6 +2,7 @@
 // kasaga status: who owns each shard, how far it is, and what it counts. All of it is asked of the
 // cluster: committed offsets with their metadata, ends of partitions, members of the groups. It
 // works without a worker and shows the last that was committed.
+#include "cmd/cmd_parked.h"
 #include "cmd/cmd_unread.h"
 
 #include "core/meta.h"
@@ -15,6 +16,7 @@ struct shard_status {
     const char *member; // client id of the group member that has it; NULL = nobody
     bool known;         // metadata was committed and can be read
     const char *broken; // why it cannot be read
+    const struct cmd_parked *parked;
     struct meta meta;
     int64_t offset; // committed; -1 = none
     struct cmd_unread unread;
@@ -32,6 +34,8 @@ struct topic_status {
     struct cmd_unread *unread; // of each partition that has an offset
     size_t unread_count;
     int32_t without; // partitions without an offset
+    int32_t parked;
+    const struct cmd_parked *why; // of one that is parked
 };
 
 struct status {
@@ -193,6 +197,36 @@ static enum ka_err ask_dead(struct status *status, struct err_text *text)
     return KA_OK;
 }
 
+static bool speaks_of(const struct shard_status *shard, const struct cmd_parked *parked)
+{
+    size_t len = strlen(parked->node);
+    return shard->member != NULL && strncmp(shard->member, parked->node, len) == 0 &&
+           shard->member[len] == '.';
+}
+
+// Only the worker that has a shard knows how it is.
+static enum ka_err ask_parked(struct status *status, struct err_text *text)
+{
+    const struct cmd_parked *list;
+    size_t count;
+    const char *inbox = cmd_app_topic(&status->app, "inbox");
+    enum ka_err err = cmd_parked_read(&status->app, &list, &count, text);
+    for (size_t i = 0; err == KA_OK && i < count; i++) {
+        int32_t partition = list[i].partition;
+        bool shard = strcmp(list[i].topic, inbox) == 0 && partition >= 0 &&
+                     partition < status->app.config->shards;
+        if (shard && speaks_of(&status->shards[partition], &list[i]))
+            status->shards[partition].parked = &list[i];
+        for (size_t j = 0; !shard && j < status->input_count; j++) {
+            if (strcmp(status->inputs[j].topic, list[i].topic) != 0)
+                continue;
+            status->inputs[j].parked++;
+            status->inputs[j].why = &list[i];
+        }
+    }
+    return err;
+}
+
 // Shards, inputs and the dlq by one reader.
 static enum ka_err count_all(struct status *status, struct err_text *text)
 {
@@ -247,7 +281,9 @@ static void text_shard(struct buf *buf, const struct status *status, int32_t ind
     }
     print(buf, " %9" PRId64 " %10" PRId64 " %10" PRId64 " %11" PRId64 " %6" PRId64, counts->live,
           counts->started, counts->completed, counts->compensated, counts->stuck);
-    if (shard->known)
+    if (shard->parked != NULL)
+        print(buf, "  PARKED %s: %s", shard->parked->reason, shard->parked->error);
+    else if (shard->known)
         print(buf, "  %" PRId64 " s ago", (status->now_ms - shard->meta.time_ms) / 1000);
     else
         buf_str(buf, shard->offset < 0 ? "  no offset: kasaga topics apply" : "  not begun");
@@ -295,6 +331,8 @@ static void put_text(struct buf *buf, const struct status *status)
             buf_str(buf, ": the topic does not exist");
         else if (input->without > 0)
             print(buf, ": %d partitions without an offset: kasaga topics apply", input->without);
+        if (input->parked > 0)
+            print(buf, ": %d PARKED %s: %s", input->parked, input->why->reason, input->why->error);
         buf_byte(buf, '\n');
     }
 }
@@ -328,6 +366,13 @@ static void json_shard(struct buf *buf, const struct status *status, int32_t ind
     if (shard->broken != NULL) {
         buf_str(buf, ",\"broken\":");
         buf_json_str(buf, slice_str(shard->broken));
+    }
+    if (shard->parked != NULL) {
+        buf_str(buf, ",\"parked\":{\"reason\":");
+        buf_json_str(buf, slice_str(shard->parked->reason));
+        buf_str(buf, ",\"error\":");
+        buf_json_str(buf, slice_str(shard->parked->error));
+        print(buf, ",\"offset\":%" PRId64 "}", shard->parked->offset);
     }
     if (shard->known) {
         buf_str(buf, ",\"node\":");
@@ -369,7 +414,7 @@ static void put_json(struct buf *buf, const struct status *status)
         buf_json_str(buf, slice_str(input->topic));
         print(buf, ",\"partitions\":%d", input->partitions);
         json_lag(buf, "lag", sum(input->unread, input->unread_count));
-        print(buf, ",\"without_offset\":%d}", input->without);
+        print(buf, ",\"without_offset\":%d,\"parked\":%d}", input->without, input->parked);
     }
     buf_str(buf, "]}\n");
 }
@@ -394,6 +439,8 @@ static int run(struct status *status)
         err = ask_dead(status, &text);
     if (err == KA_OK)
         err = count_all(status, &text);
+    if (err == KA_OK)
+        err = ask_parked(status, &text);
     if (err != KA_OK)
         return cmd_fail(err, &text);
     status->now_ms = clock_now_ms();

@@ -7,6 +7,7 @@
 #include "io/clock.h"
 #include "io/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 void lane_thread_push(struct lane_thread *t, struct lane_event event)
@@ -227,6 +228,11 @@ static void parked(struct lane_thread *t, const struct lane_effect *effect)
               t->config.name, partition->topic, partition->partition,
               (long long)partition->position, err_name(effect->error),
               lane_error_text(t->lane)->text);
+    struct lane_parked *note = &t->parked[t->parked_count++ % LANE_PARKED_MAX];
+    *note = (struct lane_parked){
+        .partition = partition->partition, .offset = partition->position, .error = effect->error};
+    snprintf(note->topic, sizeof note->topic, "%s", partition->topic);
+    snprintf(note->text, sizeof note->text, "%s", lane_error_text(t->lane)->text);
 }
 
 void lane_thread_effect(struct lane_thread *t, const struct lane_effect *effect)

@@ -413,6 +413,23 @@ static void serve_records(struct lane_thread *t)
 // ---- The thread
 // ----------------------------------------------------------------------------------
 
+// What was said when it was parked; the latest word counts.
+static void describe_parked(const struct lane_thread *t, const struct lane_partition *partition,
+                            struct lane_parked *parked)
+{
+    *parked = (struct lane_parked){.partition = partition->partition,
+                                   .offset = partition->position,
+                                   .error = partition->parked_error};
+    snprintf(parked->topic, sizeof parked->topic, "%s", partition->topic);
+    for (size_t i = 0; i < LANE_PARKED_MAX && i < t->parked_count; i++) {
+        const struct lane_parked *note = &t->parked[(t->parked_count - 1 - i) % LANE_PARKED_MAX];
+        if (note->partition != partition->partition || strcmp(note->topic, partition->topic) != 0)
+            continue;
+        *parked = *note;
+        return;
+    }
+}
+
 static void take_picture(struct lane_thread *t, int64_t now_ms)
 {
     if (now_ms - t->picture_ms < PICTURE_MS)
@@ -428,7 +445,8 @@ static void take_picture(struct lane_thread *t, int64_t now_ms)
         picture.active += partition->state == LANE_PARTITION_ACTIVE;
         picture.restoring += partition->state == LANE_PARTITION_RESTORING ||
                              partition->state == LANE_PARTITION_CLAIMING;
-        picture.parked += partition->state == LANE_PARTITION_PARKED;
+        if (partition->state == LANE_PARTITION_PARKED && picture.parked++ < LANE_PARKED_MAX)
+            describe_parked(t, partition, &picture.parked_at[picture.parked - 1]);
         if (t->config.form == &restorer_shard_form)
             picture.state_bytes += (int64_t)shard_bytes(partition);
     }

@@ -59,11 +59,22 @@ struct lane_thread_config {
 };
 
 // A picture of the lane for status and metrics; a moment old.
+// A partition that cannot go on, and why.
+struct lane_parked {
+    char topic[LANE_TOPIC_MAX];
+    int32_t partition;
+    int64_t offset;
+    enum ka_err error;
+    char text[200];
+};
+enum { LANE_PARKED_MAX = 8 }; // that are described
+
 struct lane_picture {
     struct lane_stats stats;
     int32_t active;
     int32_t restoring;
     int32_t parked;
+    struct lane_parked parked_at[LANE_PARKED_MAX]; // the first of them
     int64_t state_bytes;
     int64_t waiting; // calls that the invoker has no room for
     const char *phase;

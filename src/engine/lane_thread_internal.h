@@ -64,6 +64,9 @@ struct lane_thread {
     size_t names_cap;
     char transactional_id[256];
 
+    struct lane_parked parked[LANE_PARKED_MAX]; // the last ones that were parked
+    size_t parked_count;                        // ever
+
     pthread_mutex_t picture_lock;
     struct lane_picture picture;
     int64_t picture_ms;

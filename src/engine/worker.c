@@ -28,6 +28,7 @@ enum {
     NAMESAKE_MS = 2000,
     STOP_LIMIT_MS = 5000,
     MARKER_MS = 5000,
+    PARKED_SAID_MAX = 32, // in the worker's record of the catalog
     LANES_MAX = 128,
     QUEUE_MIN = 8 * 1024 * 1024,
     QUEUE_MAX = 64 * 1024 * 1024,
@@ -515,6 +516,31 @@ static bool keep_pressure(struct worker *worker, const struct sums *sums)
     return worker->pressed != pressed;
 }
 
+static void put_parked(struct worker *worker, struct buf *counts)
+{
+    size_t said = 0;
+    buf_str(counts, ",\"parked_at\":[");
+    for (size_t i = 0; i < worker->lane_count && said < PARKED_SAID_MAX; i++) {
+        struct lane_picture picture;
+        lane_thread_picture(worker->lanes[i].thread, &picture);
+        for (int32_t j = 0; j < picture.parked && j < LANE_PARKED_MAX; j++) {
+            const struct lane_parked *parked = &picture.parked_at[j];
+            buf_str(counts, said++ == 0 ? "{\"topic\":" : ",{\"topic\":");
+            buf_json_str(counts, slice_str(parked->topic));
+            buf_str(counts, ",\"partition\":");
+            buf_i64(counts, parked->partition);
+            buf_str(counts, ",\"offset\":");
+            buf_i64(counts, parked->offset);
+            buf_str(counts, ",\"reason\":");
+            buf_json_str(counts, slice_str(err_name(parked->error)));
+            buf_str(counts, ",\"error\":");
+            buf_json_str(counts, slice_str(parked->text));
+            buf_byte(counts, '}');
+        }
+    }
+    buf_byte(counts, ']');
+}
+
 static void announce(struct worker *worker, const struct sums *sums)
 {
     struct buf counts = {0};
@@ -527,6 +553,8 @@ static void announce(struct worker *worker, const struct sums *sums)
     buf_i64(&counts, sums->restoring);
     buf_str(&counts, ",\"parked\":");
     buf_i64(&counts, sums->parked);
+    if (sums->parked > 0)
+        put_parked(worker, &counts);
     buf_str(&counts, ",\"state_bytes\":");
     buf_i64(&counts, sums->bytes);
     buf_str(&counts, ",\"transactions\":");

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The commands on a real Kafka: topics, submit, trace, saga, status, dlq, with their exit codes.
-# timeout: 120
+# timeout: 240
 . "$(dirname "$0")/lib.sh"
 
 export KASAGA_CONFIG=$dir/app.cfg
@@ -209,3 +209,18 @@ code 0 kasaga submit ghost --id 2 --wait --timeout 30s -c "$dir/ghost.cfg"
 end ghost || fail "the second worker did not end well"
 passed "a start waits until the catalog was read, and only what is unknown then goes to the dlq"
 end last || fail "the last worker did not end well"
+
+# A command of a later version: its shard stands still and says so.
+start third kasaga worker --node n3
+shard=$(code 0 kasaga submit good --id later --wait --timeout 30s -o json && jq -r '.command | split("/")[1]' <<<"$(cat "$dir/out")")
+printf '\xc3\x01LATERONE rest' >"$dir/later"
+kcat -P -b "$KASAGA_BOOTSTRAP" -t "$app.inbox" -p "$shard" -k good/later "$dir/later"
+parked() { kasaga status -o json | jq -e ".shards[$shard].parked.reason == \"VERSION\"" >/dev/null; }
+must_within 20 parked
+code 0 kasaga status
+contains "as text" "$out" "PARKED VERSION: "
+equal "others" 0 "$(kasaga status -o json | jq '[.shards[] | select(.parked and .shard != '"$shard"')] | length')"
+end third || fail "the worker did not end well"
+code 0 kasaga status -o json
+equal "parked, when nobody has it" null "$(jq ".shards[$shard].parked" <<<"$out")"
+passed "a parked shard is shown with its reason"
