@@ -24,7 +24,7 @@ static const struct command commands[] = {
     {"submit", "start a saga", cmd_submit},
     {"trace", "what happened to a saga", cmd_trace},
     {"saga", "pause, resume, cancel, retry, skip or terminate a saga", cmd_saga},
-    {"replay", "run a saga again from its history and compare", cmd_replay},
+    {"replay", "run a saga again from its history, or an app from its topics", cmd_replay},
     {"shard", "repair or rebuild shards that stand still", cmd_shard},
     {"status", "shards, owners, lag and counts", cmd_status},
     {"errors", "what went wrong lately, by class and code", cmd_errors},

@@ -6,6 +6,7 @@
 #define KA_CMD_CMD_SHARD_H
 
 #include "cmd/cmd_defs.h"
+#include "core/rebuild.h"
 #include "core/shard.h"
 
 enum shard_fault {
@@ -47,9 +48,7 @@ struct cmd_shard {
     int64_t now_ms;
 };
 
-// `definitions` for core/rebuild.h.
-enum ka_err cmd_shard_find(void *context, const struct def_id *id, const struct saga_def **def,
-                           struct err_text *text);
+struct rebuild_config cmd_shard_rebuilding(const struct cmd_shard *cmd);
 
 // Looks; changes nothing. KA_ERR_TIMEOUT: an open transaction holds the offset back.
 KA_MUST_USE enum ka_err cmd_shard_look(struct cmd_shard *cmd, int32_t shard,

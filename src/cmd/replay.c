@@ -3,6 +3,7 @@
 // what stands in the history, and each state of it that is still in the state topic must be the one
 // it comes to, byte for byte.
 #include "cmd/cmd_defs.h"
+#include "cmd/cmd_replay.h"
 
 #include "core/hash.h"
 #include "core/replay.h"
@@ -355,15 +356,24 @@ static void take_key(struct run *run, char *saga)
 int cmd_replay(int argc, char **argv)
 {
     struct run run = {.incarnation = -1, .until = -1};
+    struct replay_into into = {.of = NULL};
     const char *saga = NULL, *until = NULL;
     struct cmd_words words;
     const struct cmd_option options[] = {
         {"saga", 's', "KEY", "the instance: SAGA/ID, or SAGA/ID@N for an earlier life of the id",
          &saga, NULL},
         {"until", 'u', "OFFSET", "up to this record of its partition of the history", &until, NULL},
+        {"of", 0, "APP", "read again what APP has read, with the new app of this file", &into.of,
+         NULL},
+        {"from", 'f', "WHERE", "earliest, a time, 2h ago, or TOPIC:PARTITION:OFFSET,...",
+         &into.from, NULL},
+        {"effects", 0, NULL, "with effects on the outside; default: answers of APP's history", NULL,
+         &into.effects},
+        {"yes", 'y', NULL, "carry the plan of --of out", NULL, &into.yes},
     };
     const struct cmd_spec spec = {
-        .synopsis = "replay --saga KEY [--until OFFSET]",
+        .synopsis = "replay --saga KEY [--until OFFSET]\n"
+                    "replay --of APP --from WHERE [--effects] [--yes]",
         .summary =
             "Runs one instance again from its history and shows the state that it comes to.\n"
             "What it writes is compared with the history, and each of its states with the\n"
@@ -375,8 +385,11 @@ int cmd_replay(int argc, char **argv)
     int code;
     if (!cmd_parse(&spec, argc, argv, &run.common, &words, &code))
         return code;
-    if (saga == NULL)
-        return cmd_complain(CMD_USAGE, "replay: --saga is needed");
+    into.common = run.common;
+    if ((saga == NULL) == (into.of == NULL))
+        return cmd_complain(CMD_USAGE, "replay: --saga or --of is needed");
+    if (into.of != NULL)
+        return cmd_replay_into(&into);
     if (until != NULL && !cmd_number(until, 0, INT64_MAX, &run.until))
         return cmd_complain(CMD_USAGE, "--until '%s' is not an offset", until);
     if (!cmd_key_ok(saga))

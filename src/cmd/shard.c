@@ -2,7 +2,6 @@
 // kasaga shard: for shards that stand still because offset and state do not agree.
 #include "cmd/cmd_shard.h"
 
-#include "core/rebuild.h"
 #include "engine/state_read.h"
 #include "io/clock.h"
 #include "io/kafka_producer.h"
@@ -12,10 +11,19 @@
 
 enum { STABLE_MS = 15000 };
 
-enum ka_err cmd_shard_find(void *context, const struct def_id *id, const struct saga_def **def,
-                           struct err_text *text)
+static enum ka_err find(void *context, const struct def_id *id, const struct saga_def **def,
+                        struct err_text *text)
 {
     return cmd_defs_find(context, id, def, text);
+}
+
+struct rebuild_config cmd_shard_rebuilding(const struct cmd_shard *cmd)
+{
+    return (struct rebuild_config){.limits = cmd->limits,
+                                   .context = cmd->defs,
+                                   .find = find,
+                                   .residency = cmd->app.config->residency,
+                                   .links = cmd->app.config->links};
 }
 
 // --- looking
@@ -93,8 +101,7 @@ static bool may_pass(enum ka_err err)
 static enum ka_err look_at_state(struct cmd_shard *cmd, struct shard_look *look,
                                  struct err_text *text)
 {
-    struct rebuild_config config = {
-        .limits = cmd->limits, .context = cmd->defs, .find = cmd_shard_find};
+    struct rebuild_config config = cmd_shard_rebuilding(cmd);
     struct err_text why = {""};
     enum ka_err err = restore(cmd, look, false, &why);
     if (err == KA_OK && look->offset >= 0) {

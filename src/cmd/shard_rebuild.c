@@ -4,7 +4,6 @@
 // again, with the offset's metadata in the same transaction.
 #include "cmd/cmd_shard.h"
 
-#include "core/rebuild.h"
 #include "engine/scan.h"
 #include "engine/stand_in.h"
 #include "io/clock.h"
@@ -60,11 +59,7 @@ static enum ka_err take_history(void *context, const struct record *record, stru
 
 static enum ka_err run_again(struct cmd_shard *cmd, struct plan *plan, struct err_text *text)
 {
-    struct rebuild_config config = {.limits = cmd->limits,
-                                    .context = cmd->defs,
-                                    .find = cmd_shard_find,
-                                    .residency = cmd->app.config->residency,
-                                    .links = cmd->app.config->links};
+    struct rebuild_config config = cmd_shard_rebuilding(cmd);
     struct scan scan = {.kafka = &cmd->app.kafka,
                         .topic = cmd_app_topic(&cmd->app, "history"),
                         .partition = plan->look.shard,

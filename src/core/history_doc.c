@@ -73,8 +73,7 @@ static int64_t days_of(int64_t year, int64_t month, int64_t day)
     return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-// "2026-11-21T10:20:30.123Z", the form kasaga writes; -1 for anything else.
-static int64_t time_of(struct slice text)
+int64_t history_doc_time(struct slice text)
 {
     static const struct {
         size_t at, len;
@@ -103,7 +102,7 @@ static void take(struct history_doc *out, const struct member *member, struct sl
         break;
     case TIME:
         if (text)
-            number = time_of(json_text(value, arena));
+            number = history_doc_time(json_text(value, arena));
         *(int64_t *)(void *)field = number;
         break;
     case NUMBER:

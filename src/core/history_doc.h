@@ -57,4 +57,7 @@ KA_MUST_USE enum ka_err history_doc_parse(struct slice doc, struct arena *arena,
 // KA_ERR_ENVELOPE if it lacks what every one of its type has.
 KA_MUST_USE enum ka_err history_doc_check(const struct history_doc *doc, struct err_text *text);
 
+// "2026-11-21T10:20:30.123Z" as unix ms; -1 for any other form.
+int64_t history_doc_time(struct slice text);
+
 #endif

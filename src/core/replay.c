@@ -44,7 +44,7 @@ static int64_t retry_after(const struct history_doc *doc)
     return doc->due_ms < 0 || pause_ms > ASKED_MAX_MS ? 0 : pause_ms;
 }
 
-static struct action_result result_of(const struct history_doc *doc)
+struct action_result replay_result(const struct history_doc *doc)
 {
     struct action_result result = {.outcome = OUTCOME_FAIL,
                                    .maybe_done = doc->maybe_done,
@@ -143,7 +143,7 @@ static enum ka_err begin(struct replay *replay, const struct history_doc *doc,
         event.step = (int32_t)doc->index;
         event.attempt = (int32_t)doc->attempt;
         event.compensation = doc->compensation;
-        event.result = result_of(doc);
+        event.result = replay_result(doc);
         event.executed_by = doc->ran_by;
     }
     return move(replay, &event, text);
@@ -158,7 +158,7 @@ static enum ka_err answer(struct replay *replay, const struct invocation *call,
                                .step = call->step,
                                .attempt = call->attempt,
                                .compensation = call->compensation,
-                               .result = result_of(doc)};
+                               .result = replay_result(doc)};
     replay->called = (size_t)(call - replay->effects.invocations) + 1;
     return move(replay, &event, text);
 }

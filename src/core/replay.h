@@ -44,6 +44,9 @@ KA_MUST_USE enum ka_err replay_take(struct replay *replay, const struct history_
 // a state that was stored.
 bool replay_rests(const struct replay *replay);
 
+// What the attempt said that this document ended: its outcome as the core has to be told.
+struct action_result replay_result(const struct history_doc *doc);
+
 // The name of the first field in which two instances of one definition differ, as
 // "steps[2].due_ms", in the arena; NULL if there is none: then their stored forms are equal.
 const char *replay_difference(const struct saga *a, const struct saga *b, struct arena *arena);

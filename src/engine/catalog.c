@@ -396,6 +396,15 @@ void catalog_nodes(struct catalog *catalog, struct arena *arena, const struct ca
     *list = all;
 }
 
+struct slice catalog_value(struct catalog *catalog, const char *key, struct arena *arena)
+{
+    pthread_mutex_lock(&catalog->lock);
+    const struct entry *entry = find(catalog, slice_str(key));
+    struct slice value = entry == NULL ? SLICE_NONE : arena_copy(arena, entry->value);
+    pthread_mutex_unlock(&catalog->lock);
+    return value;
+}
+
 bool catalog_held(struct catalog *catalog)
 {
     int64_t since_ms = clock_mono_ms() - HELD_FOR_MS;

@@ -8,7 +8,9 @@
 //   current/<name>        {"hash":"<32 hex>","version":3,"by":"<node>","time":"…"}
 //   node/<node>           {"region":…,"version":…,"feature":1,"started":"…","seen":"…", counts…,
 //   "held":true}
-//   repair/<shard>/<ms>   {"what":…,"from":1037,"to":1041,"actor":…,"reason":…,"time":…}
+//   replay                {"of":"<app>","effects":false,…}: what the app reads again,
+//   engine/recorded.h repair/<shard>/<ms>
+//   {"what":…,"from":1037,"to":1041,"actor":…,"reason":…,"time":…}
 #ifndef KA_ENGINE_CATALOG_H
 #define KA_ENGINE_CATALOG_H
 
@@ -68,6 +70,9 @@ KA_MUST_USE enum ka_err catalog_announce(struct catalog *catalog, struct slice c
 // Another node has said in the last seconds that it has more work than it can hold ("held":true in
 // its record): starts should be held back everywhere. Any thread.
 bool catalog_held(struct catalog *catalog);
+
+// What stands under a key, in the arena; absent if nothing does. Any thread.
+struct slice catalog_value(struct catalog *catalog, const char *key, struct arena *arena);
 
 struct catalog_node {
     const char *node;

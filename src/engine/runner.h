@@ -61,6 +61,12 @@ KA_MUST_USE enum ka_err runner_new(enum runner_kind kind, const struct runner_co
 // No call may be under way.
 void runner_free(struct runner **runner);
 
+// From now on its attempts are answered so, and it runs no more. Before its first call. Several
+// threads at once call `answer`.
+typedef void runner_answer(void *context, const struct invocation *invocation, struct arena *arena,
+                           struct action_result *result);
+void runner_answer_with(struct runner *runner, runner_answer *answer, void *context);
+
 enum runner_kind runner_kind(const struct runner *runner);
 const char *runner_name(const struct runner *runner);
 bool runner_is_inline(const struct runner *runner);

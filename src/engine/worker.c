@@ -2,10 +2,12 @@
 #include "engine/worker.h"
 
 #include "core/assert.h"
+#include "core/json.h"
 #include "core/shard.h"
 #include "engine/definitions.h"
 #include "engine/lane_thread.h"
 #include "engine/namesake.h"
+#include "engine/recorded.h"
 #include "engine/trimmer.h"
 #include "io/clock.h"
 #include "io/digest.h"
@@ -70,6 +72,7 @@ struct worker {
     struct invoker *invoker;
     struct watchdog *watchdog;
     struct trimmer *trimmer;
+    struct recorded *recorded; // NULL = actions run
     atomic_bool hold_inputs;
     bool pressed;         // by our own load; other workers are told
     int32_t queue_kbytes; // per lane: records fetched ahead
@@ -414,6 +417,32 @@ static enum ka_err wait_for_app(struct worker *worker, const atomic_bool *stop,
     }
 }
 
+// An app that reads again what another one has read: without effects on the outside its calls are
+// answered from that one's history.
+static enum ka_err answer_from_record(struct worker *worker, struct err_text *text)
+{
+    struct arena arena = {0};
+    struct slice replay = catalog_value(worker->catalog, "replay", &arena);
+    struct slice of = json_member(replay, SLICE_LIT("of"));
+    struct slice effects = json_member(replay, SLICE_LIT("effects"));
+    enum ka_err err = KA_OK;
+    if (!slice_none(of) && json_type(of) == JSON_STRING &&
+        (slice_none(effects) || json_type(effects) != JSON_TRUE)) {
+        const char *app = arena_str(&arena, json_text(json_trim(of), &arena));
+        err = recorded_open(&worker->kafka, worker->admin, app, &worker->recorded, text);
+        for (size_t i = 0; err == KA_OK && i < worker->config->action_count; i++) {
+            const struct action_def *action = &worker->config->actions[i].def;
+            if (!action->run_inline)
+                runner_answer_with(action->runner, recorded_answer, worker->recorded);
+        }
+        if (err == KA_OK)
+            log_info("worker", "replays", "of=%s answers=%zu note=nothing is called on the outside",
+                     app, recorded_count(worker->recorded));
+    }
+    arena_fini(&arena);
+    return err;
+}
+
 static enum ka_err start_lanes(struct worker *worker, struct err_text *text)
 {
     enum ka_err err = KA_OK;
@@ -446,6 +475,8 @@ static enum ka_err stop_all(struct worker *worker)
             log_warn("worker", "actions_still_run", "error=%s", text.text);
         invoker_free(&worker->invoker);
     }
+    if (left == KA_OK)
+        recorded_close(&worker->recorded);
     if (worker->catalog != NULL &&
         catalog_announce(worker->catalog, SLICE_NONE, true, 2000, &text) != KA_OK)
         log_warn("worker", "not_withdrawn", "error=%s", text.text);
@@ -695,6 +726,8 @@ enum ka_err worker_run(const struct worker_config *config, const atomic_bool *st
         err = start_services(worker, text);
     if (err == KA_OK)
         err = wait_for_app(worker, stop, text);
+    if (err == KA_OK && !atomic_load(stop))
+        err = answer_from_record(worker, text);
     if (err == KA_OK)
         err = start_lanes(worker, text);
     if (err == KA_OK && !atomic_load(stop)) {

@@ -114,6 +114,25 @@ static void long_texts_are_formatted_whole(void **state)
     assert_true(trial->result.data.len > sizeof key);
 }
 
+static void say_recorded(void *context, const struct invocation *call, struct arena *arena,
+                         struct action_result *result)
+{
+    (void)call, (void)arena;
+    *result = (struct action_result){.outcome = OUTCOME_OK, .data = SLICE_LIT("{\"was\":1}")};
+    ++*(int *)context;
+}
+
+static void an_action_that_is_answered_for_does_not_run(void **state)
+{
+    struct trial *trial = *state;
+    int answers = 0;
+    bind(trial, probe, "probe.echo", NULL, false);
+    runner_answer_with(trial->runner, say_recorded, &answers);
+    run(trial);
+    assert_text(trial->result.data, "{\"was\":1}");
+    assert_int_equal(answers, 1);
+}
+
 static void an_inline_call_has_no_clock(void **state)
 {
     struct trial *trial = *state;
@@ -516,6 +535,7 @@ int main(void)
         CASE(an_inline_action_gives_its_result),
         CASE(a_plugin_sees_the_whole_call),
         CASE(long_texts_are_formatted_whole),
+        CASE(an_action_that_is_answered_for_does_not_run),
         CASE(an_inline_call_has_no_clock),
         CASE(each_outcome_comes_through),
         CASE(an_outcome_without_details_has_a_code),
