@@ -138,7 +138,8 @@ static int fill(void)
         if (options.transactions && ((n + 1) % BATCH == 0 || n + 1 == options.count)) {
             // One in five is taken back, and written again.
             bool back = (n / BATCH) % 5 == 4;
-            if (back) {
+            if (back) { // the broker must have had them, else there is nothing to take back
+                rd_kafka_flush(rk, CALL_MS);
                 must(rd_kafka_abort_transaction(rk, CALL_MS), "abort");
                 must(rd_kafka_begin_transaction(rk), "begin");
                 for (long again = n - n % BATCH; again <= n; again++)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// topic create|grow|delete|offset: changes topics and committed offsets of a test cluster in
+// topic create|grow|delete|trim|offset: changes topics and committed offsets of a test cluster in
 // milliseconds. For topics of users and for faults; the topics of an app are made by `kasaga topics
 // apply`.
 #include <librdkafka/rdkafka.h>
@@ -13,6 +13,7 @@ static const char usage[] =
     "usage: topic create NAME [PARTITIONS [KEY=VALUE...]]\n"
     "       topic grow NAME PARTITIONS\n"
     "       topic delete NAME\n"
+    "       topic trim NAME PARTITION OFFSET    deletes the records before it\n"
     "       topic offset GROUP TOPIC PARTITION OFFSET|none\n"
     "on the cluster of KASAGA_BOOTSTRAP; replication is the broker's default\n";
 
@@ -110,6 +111,21 @@ static void drop(rd_kafka_t *client, rd_kafka_queue_t *queue, const char *name)
     rd_kafka_DeleteTopic_destroy(topic);
 }
 
+static void trim(rd_kafka_t *client, rd_kafka_queue_t *queue, char **argv)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, argv[0], atoi(argv[1]))->offset =
+        strtoll(argv[2], NULL, 10);
+    rd_kafka_DeleteRecords_t *order = rd_kafka_DeleteRecords_new(list);
+    rd_kafka_DeleteRecords(client, &order, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, WAIT_MS);
+    if (event == NULL || rd_kafka_event_error(event))
+        die(argv[0], event == NULL ? "no answer" : rd_kafka_event_error_string(event));
+    rd_kafka_event_destroy(event);
+    rd_kafka_DeleteRecords_destroy(order);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
 // As an operator's tool does it: without metadata.
 static void set_offset(rd_kafka_t *client, rd_kafka_queue_t *queue, char **argv)
 {
@@ -149,6 +165,8 @@ int main(int argc, char **argv)
         grow(client, queue, argv[2], argv[3]);
     else if (strcmp(argv[1], "delete") == 0)
         drop(client, queue, argv[2]);
+    else if (strcmp(argv[1], "trim") == 0 && argc == 5)
+        trim(client, queue, argv + 2);
     else if (strcmp(argv[1], "offset") == 0 && argc == 6)
         set_offset(client, queue, argv + 2);
     else

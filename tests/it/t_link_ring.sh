@@ -35,8 +35,10 @@ ends() {
 
 declare -A node
 for r in us eu ap; do node[$r]=$r-0 && link "$r" "$r-0"; done
+feeders=()
 for r in us eu ap; do
     fill "$r" "$topic" --mark "$r" --count "$count" --rate $((count / (2 * kills))) &
+    feeders+=($!)
 done
 regions=(us eu ap)
 for ((kill = 1; kill <= kills; kill++)); do
@@ -46,7 +48,7 @@ for ((kill = 1; kill <= kills; kill++)); do
     node[$r]=$r-$kill
     link "$r" "$r-$kill"
 done
-wait $(jobs -p | grep -vxFf <(cat "$dir"/*.pid)) 2>/dev/null || true
+wait "${feeders[@]}"
 
 for from in us eu ap; do
     for to in us eu ap; do
