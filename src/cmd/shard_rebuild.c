@@ -161,6 +161,7 @@ static struct meta meta_of(const struct plan *plan, int64_t now_ms)
                              .time_ms = now_ms,
                              .counts = plan->look.marker.counts};
     meta.counts.live = (int64_t)table_count(rebuild_table(plan->rebuild));
+    meta.sum = table_sum(rebuild_table(plan->rebuild));
     return meta;
 }
 

@@ -145,8 +145,10 @@ static enum ka_err commit(struct cmd_shard *cmd, struct plan *plan, struct err_t
                              .low_water = look->state_start,
                              .time_ms = look->marker.time_ms,
                              .counts = look->marker.counts};
-    if (look->restore != NULL)
+    if (look->restore != NULL) {
         meta.counts.live = (int64_t)shard_restore_live(look->restore);
+        meta.sum = table_sum(shard_restore_table(look->restore));
+    }
     meta_format(&meta, &string);
     struct io_kafka_committed entry = {.topic = cmd_app_topic(&cmd->app, "inbox"),
                                        .partition = look->shard,

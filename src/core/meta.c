@@ -66,6 +66,7 @@ void meta_format(const struct meta *meta, struct buf *buf)
     buf_byte(buf, ';');
     meta_token(meta, buf);
     put_number(buf, ';', meta->low_water);
+    put_number(buf, ';', meta->sum);
     put_number(buf, ';', meta->time_ms);
     put_number(buf, ';', meta->counts.live);
     put_number(buf, ';', meta->counts.started);
@@ -149,10 +150,15 @@ static bool read_fields(struct slice rest, bool audited, struct meta *meta)
     if (!read_number(take_field(&token, ':'), &meta->incarnation) ||
         !read_number(token, &meta->number))
         return false;
-    int64_t *const numbers[] = {&meta->low_water,        &meta->time_ms,
-                                &meta->counts.live,      &meta->counts.started,
-                                &meta->counts.completed, &meta->counts.compensated,
-                                &meta->counts.stuck,     &meta->counts.terminated};
+    int64_t *const numbers[] = {&meta->low_water,
+                                &meta->sum,
+                                &meta->time_ms,
+                                &meta->counts.live,
+                                &meta->counts.started,
+                                &meta->counts.completed,
+                                &meta->counts.compensated,
+                                &meta->counts.stuck,
+                                &meta->counts.terminated};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (!read_number(take_field(&rest, ';'), numbers[i]))
             return false;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The metadata string that rides with every committed offset of a lane: who committed, a token
 // that tells commits apart, where a restore begins, the lane's time and the shard's counts.
-//   k1;<node>.<lane>;<incarnation>:<n>;<low water>;<time ms>;<live>;<started>;<completed>;
+//   k1;<node>.<lane>;<incarnation>:<n>;<low water>;<sum>;<time ms>;<live>;<started>;<completed>;
 //   <compensated>;<stuck>;<terminated>                        (one line, no blanks, decimal)
 // A shard that has written audit records says "k2" and adds ;<number of them>;<hash of the last>.
 // Not for offsets themselves: those are Kafka's. Pure functions, any thread.
@@ -12,7 +12,7 @@
 #include "core/err.h"
 #include "core/slice.h"
 
-// A broker takes 4096 bytes (offset.metadata.max.bytes); the longest string we write has about 510.
+// A broker takes 4096 bytes (offset.metadata.max.bytes); the longest string we write has about 530.
 enum { META_NODE_MAX = 128, META_LANE_MAX = 32, META_MAX = 640, META_HASH_SIZE = 32 };
 
 // Instances of a shard: `live` now, the others since its first record. Also in the shard's marker.
@@ -39,6 +39,7 @@ struct meta {
     int64_t incarnation; // of the process that committed
     int64_t number;      // of the transaction within that lane: with `incarnation` the token
     int64_t low_water;   // offset of the state topic where a restore begins
+    int64_t sum;         // of the live states that this commit leaves: a restore must give the same
     int64_t time_ms;     // lane time, unix ms: it never goes back over a takeover
     struct meta_counts counts;
     struct meta_audit audit;

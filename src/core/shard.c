@@ -334,6 +334,7 @@ static void describe(void *context, struct lane_partition *partition, struct met
         return;
     meta->low_water =
         KA_RULE(RULE_LOW_WATER) ? table_low_water(shard->table) : table_end(shard->table);
+    meta->sum = table_sum(shard->table);
     meta->counts = shard->counts;
     meta->counts.live = (int64_t)table_count(shard->table);
     meta->audit = shard->audit;

@@ -110,6 +110,13 @@ enum ka_err shard_restore_agree(const struct shard_restore *restore, int64_t com
         return err_set(text, KA_ERR_DIVERGED,
                        "the last commit left %lld live states, and %lld stand in the state topic",
                        (long long)meta->counts.live, (long long)live);
+    // As many, but others: the topic has lost its end (an unclean election), or somebody wrote to
+    // it.
+    if (meta->present && meta->sum != table_sum(restore->table) && KA_RULE(RULE_SUM))
+        return err_set(text, KA_ERR_DIVERGED,
+                       "the %lld live states in the state topic are not those that the last commit "
+                       "left: the topic has lost its end, or something else wrote to it",
+                       (long long)live);
     if (!restore->has_marker || committed >= restore->marker.inbox_offset)
         return KA_OK;
     return err_set(text, KA_ERR_DIVERGED,

@@ -174,6 +174,11 @@ const struct table_entry *table_walk(struct table *table, size_t *cursor)
     return left == 0 ? NULL : &table->items[left - 1]->entry;
 }
 
+int64_t table_sum(const struct table *table)
+{
+    return (int64_t)(table->sum & INT64_MAX);
+}
+
 uint64_t table_digest(struct table *table)
 {
     uint64_t sum = table_dedupe_digest(&table->dedupe);
@@ -341,7 +346,7 @@ static void undo_change(struct table *table, const struct change *change)
         free(item->block);
         item->block = change->block;
         item->block_cap = change->block_cap;
-        item->entry.bytes = (struct slice){item->block, change->len};
+        table_item_set(table, item, (struct slice){item->block, change->len});
     }
     table_item_live(table, item, true);
     table_heap_set(&table->heap, item, change->due_ms);

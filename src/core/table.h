@@ -146,6 +146,9 @@ table_finished_bytes(const struct table *table); // … of remembered ones: dedu
 // Walks the live keys in no particular order; cursor starts at 0. NULL at the end. The table may
 // be changed meanwhile: no key that was live all the time is missed, one may come twice.
 const struct table_entry *table_walk(struct table *table, size_t *cursor);
+// Equal for the same live keys with the same bytes, whatever their history; kept up to date, so
+// that asking costs nothing. Due times and finished instances are not in it.
+int64_t table_sum(const struct table *table); // 0 or more
 // Equal for equal contents (keys, states, due times, memory of finished within the window of the
 // last table_expire), whatever their history.
 uint64_t table_digest(struct table *table);

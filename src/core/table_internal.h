@@ -44,7 +44,8 @@ struct item {
     struct link link; // first member; by the offset of the last state record
     struct table_entry entry;
     uint64_t hash;
-    char *block; // what entry.bytes points to
+    uint64_t sum; // of key and bytes: its part of table->sum while it is live
+    char *block;  // what entry.bytes points to
     uint32_t block_cap;
     uint32_t heap_at;   // 1 + place in the heap, 0 = never due
     uint32_t change_at; // 1 + place in the log of the open transaction, 0 = unchanged
@@ -152,6 +153,7 @@ struct table {
     size_t item_count;
     size_t item_cap;
     size_t live;
+    uint64_t sum;      // of the live keys and their bytes, in any order
     size_t item_bytes; // held by items and the log
     struct link list;
     struct heap heap;
@@ -176,6 +178,8 @@ struct item *table_item_add(struct table *table, struct slice key, uint64_t hash
 void table_item_remove(struct table *table, struct item *item);
 // Replaces its bytes; they may be its own.
 void table_item_store(struct table *table, struct item *item, struct slice bytes);
+// … by bytes in its block.
+void table_item_set(struct table *table, struct item *item, struct slice bytes);
 void table_item_live(struct table *table, struct item *item, bool live);
 // Gives back slots when most of them are not needed any more.
 void table_item_shrink(struct table *table);

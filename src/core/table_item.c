@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The keys of a table and how they are found: open addressing with linear probing and no
 // tombstones; a slot has the hash, so a miss touches no key. Knows nothing of transactions.
+#include "core/hash.h"
 #include "core/table_internal.h"
 
 #include <stdlib.h>
@@ -134,11 +135,22 @@ void table_item_store(struct table *table, struct item *item, struct slice bytes
     } else if (bytes.len > 0) {
         memmove(item->block, bytes.ptr, bytes.len);
     }
-    item->entry.bytes = (struct slice){item->block, bytes.len};
+    table_item_set(table, item, (struct slice){item->block, bytes.len});
+}
+
+void table_item_set(struct table *table, struct item *item, struct slice bytes)
+{
+    uint64_t sum = hash_bytes(bytes, item->hash);
+    if (item->live)
+        table->sum += sum - item->sum;
+    item->sum = sum;
+    item->entry.bytes = bytes;
 }
 
 void table_item_live(struct table *table, struct item *item, bool live)
 {
+    if (live != item->live)
+        table->sum += live ? item->sum : -item->sum;
     table->live += (size_t)live - (size_t)item->live;
     item->live = live;
 }

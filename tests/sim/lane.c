@@ -58,6 +58,7 @@ static const struct {
     {12, "12: timers come after what could be read"},
     {RULE_LANE_TIME, "12: lane time never goes back over a takeover"},
     {13, "13: offsets and state must agree"},
+    {RULE_SUM, "13: the states restored are those of the last commit"},
     {14, "14: pressure holds user records"},
     {RULE_STABLE, "restore: from a stable offset"},
     {RULE_RESTORE_ORDER, "restore: the stable offset first, then the end"},

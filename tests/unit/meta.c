@@ -7,7 +7,7 @@
 // cmocka wants the headers above it
 #include <cmocka.h>
 
-static const char plain[] = "k1;us-west-1.s0;77:12;4000;1790000000123;5;9;3;1;0;2";
+static const char plain[] = "k1;us-west-1.s0;77:12;4000;815;1790000000123;5;9;3;1;0;2";
 
 static enum ka_err parse(const char *text, struct meta *meta)
 {
@@ -22,6 +22,7 @@ static struct meta sample(void)
                          .incarnation = 77,
                          .number = 12,
                          .low_water = 4000,
+                         .sum = 815,
                          .time_ms = 1790000000123,
                          .counts = {5, 9, 3, 1, 0, 2}};
 }
@@ -50,6 +51,7 @@ static void what_was_written_is_read_back(void **state)
     assert_int_equal(meta.incarnation, 77);
     assert_int_equal(meta.number, 12);
     assert_int_equal(meta.low_water, 4000);
+    assert_int_equal(meta.sum, 815);
     assert_int_equal(meta.time_ms, 1790000000123);
     assert_int_equal(meta.counts.live, 5);
     assert_int_equal(meta.counts.started, 9);
@@ -97,6 +99,7 @@ static void the_longest_metadata_fits(void **state)
                         .number = max,
                         .low_water = max,
                         .time_ms = max,
+                        .sum = max,
                         .counts = {max, max, max, max, max, max},
                         .audit = {.sequence = max}};
     struct buf buf = {0};
@@ -141,24 +144,24 @@ static void garbage_is_refused(void **state)
         "k1",
         "k1;",
         ";",
-        "k01;a.s0;1:1;0;0;0;0;0;0;0;0",
-        "K1;a.s0;1:1;0;0;0;0;0;0;0;0",
-        "k1;a.s0;1:1;0;0;0;0;0;0;0",                     // a field is missing
-        "k1;a.s0;1:1;0;0;0;0;0;0;0;",                    // the last one is empty
-        "k1;a.s0;1:1;0;0;0;0;0;0;0;0;",                  // one separator too many
-        "k1;a.s0;1:1;0;0;0;0;0;0;0;0;0",                 // one field too many
-        "k1;a.s0;1:1;0;0;0;0;0;0;0;0 ",                  // a blank
-        "k1;a.s0;1:1;00;0;0;0;0;0;0;0",                  // leading zero
-        "k1;a.s0;1:1;-1;0;0;0;0;0;0;0",                  // sign
-        "k1;a.s0;1:1;+1;0;0;0;0;0;0;0",                  // sign
-        "k1;a.s0;1;0;0;0;0;0;0;0;0",                     // half a token
-        "k1;a.s0;1:2:3;0;0;0;0;0;0;0;0",                 // a token and a half
-        "k1;s0;1:1;0;0;0;0;0;0;0;0",                     // no node
-        "k1;.s0;1:1;0;0;0;0;0;0;0;0",                    // empty node
-        "k1;a.;1:1;0;0;0;0;0;0;0;0",                     // empty lane
-        "k1;a b.s0;1:1;0;0;0;0;0;0;0;0",                 // blank in a name
-        "k1;a.s0;1:1;9223372036854775808;0;0;0;0;0;0;0", // beyond int64
-        "k1;a.s0;1:1;99999999999999999999;0;0;0;0;0;0;0",
+        "k01;a.s0;1:1;0;0;0;0;0;0;0;0;0",
+        "K1;a.s0;1:1;0;0;0;0;0;0;0;0;0",
+        "k1;a.s0;1:1;0;0;0;0;0;0;0;0",                     // a field is missing
+        "k1;a.s0;1:1;0;0;0;0;0;0;0;0;",                    // the last one is empty
+        "k1;a.s0;1:1;0;0;0;0;0;0;0;0;0;",                  // one separator too many
+        "k1;a.s0;1:1;0;0;0;0;0;0;0;0;0;0",                 // one field too many
+        "k1;a.s0;1:1;0;0;0;0;0;0;0;0;0 ",                  // a blank
+        "k1;a.s0;1:1;0;00;0;0;0;0;0;0;0",                  // leading zero
+        "k1;a.s0;1:1;0;-1;0;0;0;0;0;0;0",                  // sign
+        "k1;a.s0;1:1;0;+1;0;0;0;0;0;0;0",                  // sign
+        "k1;a.s0;1;0;0;0;0;0;0;0;0;0",                     // half a token
+        "k1;a.s0;1:2:3;0;0;0;0;0;0;0;0;0",                 // a token and a half
+        "k1;s0;1:1;0;0;0;0;0;0;0;0;0",                     // no node
+        "k1;.s0;1:1;0;0;0;0;0;0;0;0;0",                    // empty node
+        "k1;a.;1:1;0;0;0;0;0;0;0;0;0",                     // empty lane
+        "k1;a b.s0;1:1;0;0;0;0;0;0;0;0;0",                 // blank in a name
+        "k1;a.s0;1:1;0;9223372036854775808;0;0;0;0;0;0;0", // beyond int64
+        "k1;a.s0;1:1;0;99999999999999999999;0;0;0;0;0;0;0",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct meta meta = sample();
@@ -192,7 +195,7 @@ static void a_node_may_have_dots_a_lane_not(void **state)
 {
     (void)state;
     struct meta meta;
-    assert_int_equal(parse("k1;host.example.org.s0;1:1;0;0;0;0;0;0;0;0", &meta), KA_OK);
+    assert_int_equal(parse("k1;host.example.org.s0;1:1;0;0;0;0;0;0;0;0;0", &meta), KA_OK);
     assert_true(slice_eq(meta.node, SLICE_LIT("host.example.org")));
     assert_true(slice_eq(meta.lane, SLICE_LIT("s0")));
     assert_true(meta_node_ok(SLICE_LIT("host.example.org")));

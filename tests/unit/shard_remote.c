@@ -307,8 +307,9 @@ static void a_new_owner_does_not_send_a_call_again(void **state)
     struct record record = {.key = stored->key, .value = stored->value};
     assert_int_equal(shard_restore_apply(restore, &record, text), KA_OK);
     shard_restore_end(restore, 1, STORY_EPOCH_MS);
+    struct meta meta = {.present = true};
+    f->us.processor.describe(f->us.shards, partition, &meta);
     f->us.processor.drop(f->us.shards, partition);
-    struct meta meta = {.present = true, .counts = {.live = 1}};
     assert_int_equal(f->us.processor.adopt(f->us.shards, partition, restore, &meta, text), KA_OK);
     forget(&f->us);
     assert_true(f->us.processor.pending(f->us.shards, partition, STORY_EPOCH_MS));

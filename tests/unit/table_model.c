@@ -351,6 +351,17 @@ static void do_commit(struct world *world)
     note_weight(world);
 }
 
+// The sum that is kept up to date is that of what is there.
+static void check_sum(struct world *world)
+{
+    uint64_t sum = 0;
+    size_t cursor = 0;
+    const struct table_entry *entry;
+    while ((entry = table_walk(world->table, &cursor)) != NULL)
+        sum += hash_bytes(entry->bytes, hash_bytes(entry->key, 0));
+    assert_true(table_sum(world->table) == (int64_t)(sum & INT64_MAX));
+}
+
 static void do_abort(struct world *world)
 {
     if (roll(world, 2) == 0)
@@ -515,6 +526,7 @@ static void run(uint64_t seed, int64_t window_ms)
         world->chunk_offset[i] = -1;
     for (int i = 0; i < STEPS; i++) {
         step(world, &limits);
+        check_sum(world);
         compare_step(world, i);
     }
     do_abort(world);

@@ -55,7 +55,7 @@ static void draw_faults(struct sim *sim, struct sim_swarm *swarm)
     swarm->missing = rate(sim, 50000);
     swarm->move_us = sim_between(sim, 10000, 3000000);
     swarm->retention = sim_draw(sim, 20) == 0;
-    swarm->truncate = sim_draw(sim, 20) == 0 && false;
+    swarm->truncate = sim_draw(sim, 20) == 0;
 }
 
 // Nothing happens but one kill (sim_options.kill_point).

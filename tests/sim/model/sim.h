@@ -170,7 +170,7 @@ struct sim_check {
     int64_t lane_ms[GROUPS][SHARDS_MAX];
     // What no rule can mend: the partition must stop by itself, and nothing is asked of it then.
     bool broken[GROUPS][SHARDS_MAX];
-    bool truncated[SHARDS_MAX]; // its state log has lost what is needed
+    bool truncated[SHARDS_MAX]; // its state log has lost its end
     size_t most_live[SHARDS_MAX];
     int64_t unnamed_us[GROUPS];       // when the last of these was taken over
     bool unnamed[GROUPS][SHARDS_MAX]; // its last owner died before its claim was committed
