@@ -294,11 +294,24 @@ static void note_pressure(struct lane *lane)
         lane->pressed_ms = lane->clock_ms;
 }
 
+// The time that its own commit took is no waiting: a step whose timeout is short against it would
+// never begin, and nobody would count that. When nothing is left, its timer speaks.
+static bool has_time(const struct lane *lane, struct lane_invocation *invocation)
+{
+    int64_t took_ms = lane->now_ms - invocation->decided_ms;
+    int64_t wait_ms = invocation->call.wait_ms + took_ms;
+    int64_t timeout_ms = invocation->call.timeout_ms;
+    invocation->call.wait_ms = wait_ms < timeout_ms ? wait_ms : timeout_ms;
+    return took_ms < timeout_ms;
+}
+
 void lane_enqueue_invocations(struct lane *lane)
 {
     for (size_t i = 0; i < lane->batch.invocation_count; i++) {
         if (!still_mine(lane, &lane->batch.invocations[i]))
             continue; // the next owner dispatches it
+        if (!has_time(lane, &lane->batch.invocations[i]))
+            continue;
         struct lane_queued *queued = malloc(sizeof *queued);
         if (queued == NULL)
             abort();

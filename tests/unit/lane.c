@@ -602,6 +602,25 @@ static void a_call_that_waits_too_long_has_not_begun(void **state)
     tick(f, ""); // nothing is left to dispatch
 }
 
+// Found by the simulator: it was tried again for ever, as long as commits took half of its timeout.
+static void the_commit_of_a_call_is_not_its_waiting(void **state)
+{
+    struct fixture *f = *state;
+    f->invoke = true;
+    take(f, 10, "begin a; produce 1");
+    tick_without_room(f, "flush a");
+    flushed(f, 0, "commit 0@11");
+    f->now_ms += 20000; // of 30 s
+    on(f, LANE_EVENT_COMMITTED, 0, KA_OK, "");
+    f->invoke = false;
+    tick_without_room(f, "begin b; flush b"); // for the proof of membership
+    flushed(f, 1, "commit 0@11");
+    on(f, LANE_EVENT_COMMITTED, 1, KA_OK, "");
+    tick(f, "dispatch");
+    assert_int_equal(f->dispatched_timeout_ms, 10000);
+    assert_int_equal(lane_stats(f->lane)->not_begun, 0);
+}
+
 static void a_call_that_comes_back_is_no_failed_attempt(void **state)
 {
     struct fixture *f = *state;
@@ -1017,6 +1036,7 @@ int main(void)
         CASE(invocations_wait_for_a_young_proof_of_membership),
         CASE(a_queued_call_gets_what_is_left_of_its_timeout),
         CASE(a_call_that_waits_too_long_has_not_begun),
+        CASE(the_commit_of_a_call_is_not_its_waiting),
         CASE(a_call_that_comes_back_is_no_failed_attempt),
         CASE(too_many_waiting_calls_press),
         CASE(results_survive_an_abort_in_order),
