@@ -276,7 +276,8 @@ static void text_group(struct buf *buf, const struct group *group)
         print(buf, "dlq %d/%" PRId64, group->partition, group->offset);
     else
         put_safe(buf, group->key);
-    buf_str(buf, group->compensation ? " (undo): " : ": ");
+    buf_str(buf, group->compensation ? " (undo)" : "");
+    buf_str(buf, group->message.len > 0 ? ": " : "");
     put_safe(buf, group->message);
     if (group->maybe_done > 0)
         print(buf, " [%" PRId64 " may have happened]", group->maybe_done);
