@@ -187,8 +187,6 @@ static enum ka_err run_again(struct run *run, struct err_text *text)
     if (err != KA_OK)
         return err;
     replay_init(&run->replay, def, slice_str(run->key), NULL, &run->app.arena, &run->scratch);
-    run->replay.residency = run->app.config->residency;
-    run->replay.links = run->app.config->links;
     for (size_t i = 0; err == KA_OK && i < run->count; i++) {
         bool rests = replay_rests(&run->replay);
         if (run->until >= 0 && run->lines[i].offset > run->until && rests)

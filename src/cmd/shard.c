@@ -19,11 +19,7 @@ static enum ka_err find(void *context, const struct def_id *id, const struct sag
 
 struct rebuild_config cmd_shard_rebuilding(const struct cmd_shard *cmd)
 {
-    return (struct rebuild_config){.limits = cmd->limits,
-                                   .context = cmd->defs,
-                                   .find = find,
-                                   .residency = cmd->app.config->residency,
-                                   .links = cmd->app.config->links};
+    return (struct rebuild_config){.limits = cmd->limits, .context = cmd->defs, .find = find};
 }
 
 // --- looking

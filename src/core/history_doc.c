@@ -39,9 +39,9 @@ static const struct member payload[] = {
     FIELD("result", RAW, result),          FIELD("code", TEXT, code),
     FIELD("message", TEXT, message),       FIELD("due", TIME, due_ms),
     FIELD("maybe_done", FLAG, maybe_done), FIELD("executed_by", TEXT, ran_by),
-    FIELD("actor", TEXT, actor),           FIELD("reason", TEXT, reason),
-    FIELD("definition", TEXT, definition), FIELD("data", RAW, event_data),
-    FIELD("truncated", NUMBER, truncated),
+    FIELD("region", TEXT, region),         FIELD("actor", TEXT, actor),
+    FIELD("reason", TEXT, reason),         FIELD("definition", TEXT, definition),
+    FIELD("data", RAW, event_data),        FIELD("truncated", NUMBER, truncated),
 };
 static const struct member start_event[] = {
     FIELD("id", TEXT, event_id),

@@ -37,6 +37,7 @@ struct history_doc {
     int64_t truncated; // bytes that were left out
     bool compensation;
     bool maybe_done;
+    struct slice region; // where the step ran; empty = here
     struct slice ran_by; // "<region>/<node>" of an attempt in another region
     // saga.started
     struct slice definition;

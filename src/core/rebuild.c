@@ -152,8 +152,6 @@ static enum ka_err begin(struct rebuild *rebuild, struct slice key, const struct
     rebuild->key = key;
     rebuild->busy = true;
     replay_init(&rebuild->replay, def, key, saga, &rebuild->arena, &rebuild->scratch);
-    rebuild->replay.residency = rebuild->config.residency;
-    rebuild->replay.links = rebuild->config.links;
     return KA_OK;
 }
 

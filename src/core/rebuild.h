@@ -8,7 +8,6 @@
 
 #include "core/def.h"
 #include "core/record.h"
-#include "core/residency.h"
 #include "core/table.h"
 
 struct rebuild_config {
@@ -17,9 +16,6 @@ struct rebuild_config {
     // The definition of an id; KA_ERR_NO_DEFINITION with the detail.
     enum ka_err (*find)(void *context, const struct def_id *id, const struct saga_def **def,
                         struct err_text *text);
-    // Of the configuration, for steps in other regions (core/replay.h); NULL = there are none.
-    const struct residency *residency;
-    const struct residency_link *links;
 };
 
 struct rebuild;

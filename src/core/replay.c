@@ -31,7 +31,8 @@ static const struct invocation *awaited(const struct replay *replay)
 
 bool replay_rests(const struct replay *replay)
 {
-    return replay->compared == replay->effects.transition_count && awaited(replay) == NULL;
+    return replay->compared == replay->effects.transition_count && awaited(replay) == NULL &&
+           !replay->told.awaited;
 }
 
 // --- from documents to events
@@ -119,10 +120,9 @@ static enum ka_err start(struct replay *replay, const struct history_doc *doc,
 static enum ka_err begin(struct replay *replay, const struct history_doc *doc,
                          struct err_text *text)
 {
-    replay->effects = (struct saga_effects){.residency = replay->residency,
-                                            .links = replay->links,
-                                            .arena = replay->arena,
-                                            .scratch = replay->scratch};
+    replay->told = (struct saga_told){0};
+    replay->effects = (struct saga_effects){
+        .told = &replay->told, .arena = replay->arena, .scratch = replay->scratch};
     replay->compared = replay->called = 0;
     if (doc->transition == TRANSITION_SAGA_STARTED)
         return start(replay, doc, text);
@@ -161,6 +161,21 @@ static enum ka_err answer(struct replay *replay, const struct invocation *call,
                                .result = replay_result(doc)};
     replay->called = (size_t)(call - replay->effects.invocations) + 1;
     return move(replay, &event, text);
+}
+
+// The step that the event has come to ran where this document of it says. One that failed before an
+// attempt was not let go there.
+static enum ka_err place(struct replay *replay, const struct history_doc *doc,
+                         struct err_text *text)
+{
+    bool refused = doc->transition == TRANSITION_STEP_FAILED && doc->attempt <= 0;
+    replay->told = (struct saga_told){.known = true,
+                                      .refused = refused,
+                                      .region = doc->region,
+                                      .code = doc->code,
+                                      .message = doc->message};
+    return move(replay, &(struct saga_event){.type = SAGA_EVENT_PLACED, .now_ms = doc->time_ms},
+                text);
 }
 
 // --- what the core writes and what stands there
@@ -226,7 +241,9 @@ enum ka_err replay_take(struct replay *replay, const struct history_doc *doc, st
     bool begun = false;
     while (err == KA_OK && replay->compared == replay->effects.transition_count) {
         const struct invocation *call = awaited(replay);
-        if (call != NULL)
+        if (replay->told.awaited)
+            err = place(replay, doc, text);
+        else if (call != NULL)
             err = answer(replay, call, doc, text);
         else if (!begun)
             err = begin(replay, doc, text);

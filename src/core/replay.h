@@ -17,13 +17,10 @@
 struct replay {
     const struct saga_def *def;
     struct slice key;
-    // Of the configuration that the instance ran with, when it has steps in other regions: where
-    // they ran is decided again. NULL after replay_init.
-    const struct residency *residency;
-    const struct residency_link *links;
     struct arena *arena;
     struct buf *scratch;
     struct saga *saga;           // NULL before its start
+    struct saga_told told;       // where the step ran that the event has come to
     struct saga_effects effects; // of the event in hand
     size_t compared;             // of its transitions: those that stood in the history
     size_t called;               // of its invocations: those that need nothing more

@@ -414,8 +414,12 @@ enum ka_err saga_step(struct saga *saga, const struct saga_event *event,
     case SAGA_EVENT_COMMAND:
         err = saga_operate(&turn, event->command, text);
         break;
+    case SAGA_EVENT_PLACED:
+        KA_ASSERT(effects->told != NULL && effects->told->known);
+        saga_advance(&turn);
+        break;
     }
-    KA_ASSERT(saga_rests(saga));
+    KA_ASSERT(saga_rests(saga) || saga_untold(&turn));
     return err;
 }
 

@@ -131,9 +131,21 @@ struct saga_refusal { // a step that was not allowed to go where it should: for 
     struct slice message;
 };
 
+// Of a replay: where a step ran is not decided again, the history has it. `awaited` is set when the
+// saga stands before such a step; SAGA_EVENT_PLACED with what is told then lets it go on.
+struct saga_told {
+    bool awaited;
+    bool known;
+    bool refused; // `code` and `message` say why
+    struct slice region;
+    struct slice code;
+    struct slice message;
+};
+
 struct saga_effects {
     const struct residency *residency; // NULL = there are no other regions
     const struct residency_link *links;
+    struct saga_told *told; // NULL = no replay
     struct arena *arena;
     struct buf *scratch; // for merging and formatting; contents are not kept
     struct transition *transitions;
@@ -152,7 +164,8 @@ enum saga_event_type {
     SAGA_EVENT_RESULT,   // an attempt ended
     SAGA_EVENT_TIMER,    // now_ms has passed saga_due
     SAGA_EVENT_TAKEOVER, // a new owner: what was in flight is dispatched again, same key
-    SAGA_EVENT_COMMAND   // an operator's verb
+    SAGA_EVENT_COMMAND,  // an operator's verb
+    SAGA_EVENT_PLACED    // of a replay: effects->told is known
 };
 
 struct saga_event {

@@ -250,7 +250,7 @@ static void begin_step(struct turn *turn, int32_t step)
     }
     if (saga_forward_input(turn, step, &value, &why) && saga_place(turn, step, value, &why))
         begin_attempt(turn, step, value);
-    else
+    else if (!saga_untold(turn))
         fail_step(turn, step, &why)->input = value;
 }
 
@@ -296,7 +296,7 @@ static bool forward_once(struct turn *turn)
         return true;
     case STEP_PENDING:
         begin_in_time(turn, step);
-        return true;
+        return !saga_untold(turn);
     case STEP_WAITING:
         if (saga->steps[step].due_ms > turn->now_ms)
             return false;

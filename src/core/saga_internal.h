@@ -103,6 +103,8 @@ void *saga_grow(struct arena *arena, void *array, size_t count, size_t *cap, siz
 // Decides where the first attempt of the step runs; later ones go to the same place. False with the
 // reason when it may not go there.
 bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why *why);
+// A replay waits to be told where the step in hand ran.
+bool saga_untold(const struct turn *turn);
 // It runs in the lane, in this transaction.
 bool saga_runs_inline(const struct saga *saga, int32_t step, bool compensation);
 // A call from another region, as it came.

@@ -76,6 +76,25 @@ static bool refuse(struct turn *turn, int32_t step, const struct residency_quest
     return false;
 }
 
+bool saga_untold(const struct turn *turn)
+{
+    return turn->effects->told != NULL && turn->effects->told->awaited;
+}
+
+// As the history says.
+static bool place_as_told(struct saga_told *told, struct saga_step_state *st, struct why *why)
+{
+    told->awaited = !told->known;
+    if (!told->known)
+        return false;
+    told->known = false;
+    if (told->refused)
+        *why = (struct why){.code = told->code, .message = told->message};
+    else
+        st->region = told->region;
+    return !told->refused;
+}
+
 bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why *why)
 {
     const struct step_def *def = &turn->saga->def->steps[step];
@@ -85,6 +104,8 @@ bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why 
     bool placed = def->region != NULL || def->region_of_tenant || def->region_expr != NULL;
     if (!placed || st->attempts > 0)
         return true;
+    if (turn->effects->told != NULL)
+        return place_as_told(turn->effects->told, st, why);
     struct residency_question question = {CLASS_PUBLIC, REGION_NONE, REGION_NONE};
     struct slice name = SLICE_NONE;
     if (residency == NULL || residency->region_count == 0) {

@@ -75,8 +75,6 @@ static void replay(const struct story *story)
     struct buf scratch = {0}, stored = {0};
     struct replay replay;
     replay_init(&replay, story->def, SLICE_LIT("order/4711"), NULL, &arena, &scratch);
-    replay.residency = &story_residency;
-    replay.links = story_links;
     const char *at = story->history.ptr;
     const char *end = at + story->history.len;
     while (at < end) {

@@ -271,6 +271,7 @@ static void must_define(struct story *story, char *line)
 void story_init(struct story *story, const char *definition)
 {
     *story = (struct story){.now_ms = STORY_EPOCH_MS};
+    memcpy(story->links, story_links, sizeof story->links);
     story->def = calloc(1, sizeof *story->def + DEF_STEPS_MAX * sizeof *story->def->steps);
     *story->def = (struct saga_def){.name = "order", .version = 1};
     for (size_t i = 0; i < DEF_ID_SIZE; i++)
@@ -387,6 +388,7 @@ static struct slice cause_of(enum saga_event_type type)
         return SLICE_LIT("takeover");
     case SAGA_EVENT_START:
     case SAGA_EVENT_COMMAND:
+    case SAGA_EVENT_PLACED:
         break;
     }
     return SLICE_LIT("shop.inbox/3/17");
@@ -435,7 +437,7 @@ static void store(struct story *story)
 static void step(struct story *story, const struct saga_event *event)
 {
     story->effects = (struct saga_effects){.residency = &story_residency,
-                                           .links = story_links,
+                                           .links = story->links,
                                            .arena = &story->batch,
                                            .scratch = &story->scratch};
     story->text.text[0] = '\0';
@@ -572,6 +574,16 @@ static bool tell_time(struct story *story, const char *verb, const char *at)
     return true;
 }
 
+static bool tell_link(struct story *story, const char *verb, const char *at)
+{
+    int32_t region = residency_region(&story_residency, slice_str(rest(at)));
+    bool up = strcmp(verb, "up") == 0;
+    if ((!up && strcmp(verb, "down") != 0) || region == REGION_NONE)
+        return false;
+    story->links[region].up = up;
+    return true;
+}
+
 void story_tell(struct story *story, const char *line)
 {
     char verb[TOKEN_MAX];
@@ -581,7 +593,7 @@ void story_tell(struct story *story, const char *line)
     if (strcmp(verb, "start") == 0 && story->saga == NULL)
         tell_start(story, rest(at));
     else if (!tell_result(story, verb, at) && !tell_verb(story, verb, at) &&
-             !tell_time(story, verb, at))
+             !tell_time(story, verb, at) && !tell_link(story, verb, at))
         give_up("not an event", line);
 }
 

@@ -19,6 +19,7 @@
 //   wait 5s                       time passes, then the timer is looked at
 //   timer                         time passes up to the next due time
 //   takeover
+//   down eu-central               its link; up eu-central
 //   pause by ada: reason          the operator's verbs
 #ifndef KA_TESTS_STORY_H
 #define KA_TESTS_STORY_H
@@ -35,7 +36,8 @@ extern const struct residency story_residency;
 extern const struct residency_link story_links[3];
 
 struct story {
-    const char *tenant;   // of the start event; NULL = none
+    const char *tenant; // of the start event; NULL = none
+    struct residency_link links[3];
     struct arena lasting; // the definition
     struct arena batch;   // of the event in hand
     struct buf scratch;
