@@ -7,6 +7,9 @@
 
 enum { TYPES = TRANSITION_COMPENSATION_RETRYING + 1 };
 
+// What has ended later cannot be remembered (2106).
+#define TIME_MAX_MS (UINT32_MAX * INT64_C(1000))
+
 enum kind { TEXT, NUMBER, TIME, FLAG, RAW };
 
 struct member {
@@ -84,6 +87,10 @@ int64_t history_doc_time(struct slice text)
     for (size_t i = 0; i < 7; i++)
         if (!digits(text.ptr + fields[i].at, fields[i].len, &value[i]))
             return -1;
+    bool real = value[1] >= 1 && value[1] <= 12 && value[2] >= 1 && value[2] <= 31 &&
+                value[3] <= 23 && value[4] <= 59 && value[5] <= 59;
+    if (!real)
+        return -1;
     int64_t seconds =
         ((days_of(value[0], value[1], value[2]) * 24 + value[3]) * 60 + value[4]) * 60;
     return (seconds + value[5]) * 1000 + value[6];
@@ -185,7 +192,8 @@ enum ka_err history_doc_check(const struct history_doc *doc, struct err_text *te
     if (!doc->known)
         return err_set(text, KA_ERR_VERSION, "type kasaga.%.*s is not known here",
                        SLICE_FMT(doc->type));
-    bool whole = doc->incarnation >= 0 && doc->sequence >= 0 && doc->time_ms >= 0;
+    bool whole = doc->incarnation >= 0 && doc->sequence >= 0 && doc->time_ms >= 0 &&
+                 doc->time_ms < TIME_MAX_MS;
     if (doc->transition == TRANSITION_SAGA_STARTED)
         whole = whole && doc->has_hash && !slice_none(doc->event_data);
     else if (!of_saga(doc->transition))

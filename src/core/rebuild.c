@@ -157,9 +157,10 @@ static enum ka_err begin(struct rebuild *rebuild, struct slice key, const struct
 
 static bool is_end(const struct history_doc *doc)
 {
-    return doc->known && (doc->transition == TRANSITION_SAGA_COMPLETED ||
-                          doc->transition == TRANSITION_SAGA_COMPENSATED ||
-                          doc->transition == TRANSITION_SAGA_TERMINATED);
+    return history_doc_check(doc, NULL) == KA_OK &&
+           (doc->transition == TRANSITION_SAGA_COMPLETED ||
+            doc->transition == TRANSITION_SAGA_COMPENSATED ||
+            doc->transition == TRANSITION_SAGA_TERMINATED);
 }
 
 static void take(struct rebuild *rebuild, struct slice key, const struct history_doc *doc)

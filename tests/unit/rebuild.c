@@ -287,6 +287,34 @@ static void records_of_no_instance_are_passed_by(void **state)
     tear_down(&world);
 }
 
+// Found by tests/fuzz/history.c: an end without a time, or after all times that can be remembered.
+static void an_end_that_cannot_be_believed_is_none(void **state)
+{
+    (void)state;
+    static struct world world;
+    set_up(&world, 4);
+    struct rebuild_config config = {.limits = limits, .context = &world, .find = find};
+    static const char *const times[] = {"", "\"time\":\"2107-01-01T00:00:00.000Z\",",
+                                        "\"time\":\"2026-13-01T00:00:00.000Z\","};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        struct rebuild *made = rebuild_new(&config);
+        struct slice key = SLICE_NONE;
+        const char *why = NULL;
+        char doc[256];
+        snprintf(doc, sizeof doc,
+                 "{\"type\":\"kasaga.saga.completed\",%s\"sagaid\":\"random/1@5\","
+                 "\"sequence\":3,\"data\":{\"state\":\"completed\"}}",
+                 times[i]);
+        struct record record = {.key = SLICE_LIT("random/1"), .value = slice_str(doc)};
+        rebuild_take(made, &record);
+        rebuild_end(made, world.now_ms);
+        assert_int_equal(table_finished_count(rebuild_table(made)), 0);
+        assert_int_equal(rebuild_lost(made, &key, &why), 1);
+        rebuild_free(&made);
+    }
+    tear_down(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +324,7 @@ int main(void)
         cmocka_unit_test(what_ended_is_remembered_without_its_start),
         cmocka_unit_test(an_unknown_definition_loses_its_live_instances),
         cmocka_unit_test(records_of_no_instance_are_passed_by),
+        cmocka_unit_test(an_end_that_cannot_be_believed_is_none),
     };
     return cmocka_run_group_tests_name("rebuild", tests, NULL, NULL);
 }
