@@ -14,7 +14,7 @@
 #include "core/meta.h"
 #include "core/record.h"
 
-enum { LANE_TOPIC_MAX = 250, LANE_PRODUCERS = 2, LANE_NO_TAG = -1, LANE_PARTITIONS_MAX = 1024 };
+enum { LANE_TOPIC_MAX = 250, LANE_PRODUCERS = 2, LANE_NO_TAG = -1 };
 
 enum lane_partition_state {
     LANE_PARTITION_RESTORING, // assigned, paused, the engine restores

@@ -390,6 +390,10 @@ static enum ka_err adopt(void *context, struct lane_partition *partition, void *
     struct shard_restore *restore = restored;
     KA_ASSERT(restore != NULL);
     enum ka_err err = shard_restore_agree(restore, partition->committed, meta, text);
+    if (partition->partition >= shards->config.shards) // the topic has grown: no key belongs there
+        err =
+            err_set(text, KA_ERR_CONFIG, "the inbox has a partition %d, but the app has %d shards",
+                    partition->partition, shards->config.shards);
     partition->state_end = table_end(restore->table);
     struct shard *shard = NULL;
     if (err == KA_OK) {

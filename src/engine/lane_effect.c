@@ -12,7 +12,12 @@
 
 void lane_thread_push(struct lane_thread *t, struct lane_event event)
 {
-    KA_ASSERT(t->local_count < LANE_THREAD_LOCAL_MAX);
+    if (t->local_count == t->local_cap) {
+        t->local_cap = t->local_cap == 0 ? 64 : t->local_cap * 2;
+        t->local = realloc(t->local, t->local_cap * sizeof *t->local);
+        if (t->local == NULL)
+            abort();
+    }
     t->local[t->local_count++] = event;
 }
 
@@ -58,8 +63,9 @@ static void flush(struct lane_thread *t, const struct lane_effect *effect)
 
 static void commit(struct lane_thread *t, const struct lane_effect *effect)
 {
-    struct io_kafka_offset offsets[LANE_PARTITIONS_MAX];
-    KA_ASSERT(effect->count <= LANE_PARTITIONS_MAX);
+    struct io_kafka_offset *offsets = calloc(effect->count + 1, sizeof *offsets);
+    if (offsets == NULL)
+        abort();
     for (size_t i = 0; i < effect->count; i++) {
         const struct lane_partition *partition = lane_partition(t->lane, effect->offsets[i].slot);
         offsets[i] =
@@ -69,6 +75,7 @@ static void commit(struct lane_thread *t, const struct lane_effect *effect)
     t->busy_producer = effect->producer;
     committer_commit(t->committer, effect->producer, t->producers[effect->producer], offsets,
                      effect->count, t->group);
+    free(offsets);
     t->group = NULL;
 }
 
@@ -134,8 +141,10 @@ static void assign(struct lane_thread *t, const struct lane_effect *effect)
                           : io_kafka_unassign(t->consumer, list, effect->count, &text);
     if (effect->type == LANE_EFFECT_UNASSIGN)
         KILL_POINT("unassigned");
-    if (err != KA_OK)
+    if (err != KA_OK) {
         log_warn("lane", "assign_failed", "lane=%s error=%s", t->config.name, text.text);
+        t->rejoin = true;
+    }
     log_info("lane", effect->type == LANE_EFFECT_ASSIGN ? "assigned" : "unassigned",
              "lane=%s partitions=%zu", t->config.name, effect->count);
     free(list);

@@ -22,6 +22,7 @@ enum {
     RECORDS_PER_TURN = 2000, // then control events get their turn
     CLOSE_TIMEOUT_MS = 3000, // of the open transaction, and again of leaving the group
     PICTURE_MS = 500,
+    REJOIN_MS = 1000, // between attempts
     UNPARK_MS = 10000 // between attempts at what an operator may have repaired
 };
 
@@ -278,7 +279,7 @@ static void result_done(void *context, struct invoker_result *result)
 static bool may_start(void *context, int32_t shard, int32_t epoch)
 {
     struct lane_thread *t = context;
-    bool may = atomic_load(&t->owned_epoch[shard]) == epoch &&
+    bool may = shard < LANE_THREAD_SHARDS_MAX && atomic_load(&t->owned_epoch[shard]) == epoch &&
                clock_now_ms() < atomic_load(&t->start_until_ms);
     if (may)
         KILL_POINT("invocation_started");
@@ -289,7 +290,7 @@ static void publish_ownership(struct lane_thread *t)
 {
     atomic_store(&t->start_until_ms,
                  lane_proof_ms(t->lane) + t->config.kafka.session_timeout_ms / 2);
-    for (int32_t slot = 0; slot < lane_slots(t->lane); slot++) {
+    for (int32_t slot = 0; slot < lane_slots(t->lane) && slot < LANE_THREAD_SHARDS_MAX; slot++) {
         const struct lane_partition *partition = lane_partition(t->lane, slot);
         bool owned =
             partition->used && !partition->leaving && partition->state == LANE_PARTITION_ACTIVE;
@@ -357,6 +358,17 @@ static void replace_consumer(struct lane_thread *t)
     step_all(t, &event);
     free(names);
     open_consumer(t);
+}
+
+// After a call failed that should have made the consumer agree with the lane.
+static void rejoin(struct lane_thread *t)
+{
+    if (!t->rejoin || t->consumer == NULL || clock_mono_ms() - t->rejoined_ms < REJOIN_MS)
+        return;
+    t->rejoin = false;
+    t->rejoined_ms = clock_mono_ms();
+    log_warn("lane", "rejoins", "lane=%s", t->config.name);
+    replace_consumer(t);
 }
 
 static void serve_control(struct lane_thread *t)
@@ -533,6 +545,7 @@ static void turn(struct lane_thread *t)
     t->now_ms = clock_now_ms();
     refresh(t);
     serve_control(t);
+    rejoin(t);
     serve_mail(t);
     bool stopping = atomic_load(&t->stop);
     if (!t->subscribed && !stopping && lane_ready(t->lane))
@@ -680,6 +693,7 @@ void lane_thread_join(struct lane_thread **thread)
     mailbox_fini(&t->box);
     close(t->wake_fd);
     free(t->names);
+    free(t->local);
     pthread_mutex_destroy(&t->picture_lock);
     free(t);
     *thread = NULL;

@@ -7,7 +7,7 @@
 #include "engine/lane_thread.h"
 
 enum {
-    LANE_THREAD_LOCAL_MAX = LANE_PARTITIONS_MAX + 64,
+    LANE_THREAD_SHARDS_MAX = 4096, // slots of a shard lane that may call; an inbox has up to 1,024
     LANE_THREAD_CALL_TIMEOUT_MS = 5000,
     LANE_THREAD_ROOM = 64, // calls taken from the lane in one turn
     LANE_THREAD_HELD_MAX = 1024
@@ -43,7 +43,7 @@ struct lane_thread {
     struct invoker_client client;
     // What may_start reads on the invoker's threads: the epoch under which a slot is ours (-1 = it
     // is not) and until when our last proof of membership is young enough.
-    atomic_int owned_epoch[LANE_PARTITIONS_MAX];
+    atomic_int owned_epoch[LANE_THREAD_SHARDS_MAX];
     _Atomic int64_t start_until_ms;
     int32_t in_flight;
     // Invocations that the invoker had no room for, in their order; those of other actions pass
@@ -58,8 +58,11 @@ struct lane_thread {
     bool drained;
     enum lane_feed_state feed;
 
-    struct lane_event local[LANE_THREAD_LOCAL_MAX]; // events that effects led to
+    struct lane_event *local; // events that effects led to
     size_t local_count;
+    size_t local_cap;
+    int64_t rejoined_ms;
+    bool rejoin; // what the lane and the consumer have assigned is not the same any more
     struct lane_partition_name *names;
     size_t names_cap;
     char transactional_id[256];

@@ -30,6 +30,7 @@ enum {
     TOPICS_MAX = 4096,    // distinct output topics of one producer; a bound, not a plan
     INIT_SLICE_MS = 15,
     INIT_SLICE_LATE_MS = 100, // after a second it is not an open transaction that we wait for
+    TAG_MAX = UINT16_MAX,     // what a message carries, see mark_of
     API_ADD_OFFSETS = 25,
     API_END_TXN = 26,
     API_TXN_OFFSET_COMMIT = 28
@@ -57,8 +58,9 @@ struct io_kafka_producer {
     bool flushed;   // plain producer: the next output begins a new round
     struct io_kafka_delivery delivery;
     int64_t sent;
-    struct io_kafka_span spans[IO_KAFKA_TAGS_MAX];
-    int16_t span_of[IO_KAFKA_TAGS_MAX]; // index into spans, -1 = none
+    struct io_kafka_span *spans; // as many as there are tags
+    int32_t *span_of;            // of a tag: index into spans, -1 = none
+    size_t tag_count;
     char failed_topic[TOPIC_NAME_MAX + 1];
     struct err_text failed_text;
 };
@@ -115,7 +117,7 @@ static void note_offset(struct io_kafka_producer *producer, int tag, int64_t off
 {
     struct io_kafka_delivery *delivery = &producer->delivery;
     if (producer->span_of[tag] < 0) {
-        producer->span_of[tag] = (int16_t)delivery->span_count;
+        producer->span_of[tag] = (int32_t)delivery->span_count;
         producer->spans[delivery->span_count++] =
             (struct io_kafka_span){.tag = tag, .first = offset, .last = offset};
     }
@@ -125,6 +127,22 @@ static void note_offset(struct io_kafka_producer *producer, int tag, int64_t off
         span->first = offset;
     if (offset > span->last)
         span->last = offset;
+}
+
+// Between deliveries: those are called on the thread that produces, flushes or polls.
+static void grow_tags(struct io_kafka_producer *producer, size_t least)
+{
+    size_t count = producer->tag_count == 0 ? 64 : producer->tag_count * 2;
+    while (count < least)
+        count *= 2;
+    producer->spans = realloc(producer->spans, count * sizeof *producer->spans);
+    producer->span_of = realloc(producer->span_of, count * sizeof *producer->span_of);
+    if (producer->spans == NULL || producer->span_of == NULL)
+        abort();
+    for (size_t i = producer->tag_count; i < count; i++)
+        producer->span_of[i] = -1;
+    producer->tag_count = count;
+    producer->delivery.spans = producer->spans;
 }
 
 // A message carries its round and its tag: nothing has to be allocated or looked up.
@@ -206,8 +224,6 @@ enum ka_err io_kafka_producer_new(const struct io_kafka_config *config,
     struct io_kafka_producer *made = calloc(1, sizeof *made);
     if (made == NULL)
         return err_set(text, KA_ERR_NOMEM, "producer");
-    for (size_t i = 0; i < IO_KAFKA_TAGS_MAX; i++)
-        made->span_of[i] = -1;
     made->transactional = transactional_id != NULL;
     made->local = made->transactional && config->at_least_once;
     snprintf(made->name, sizeof made->name, "%s",
@@ -235,6 +251,8 @@ static void destroy(void *object)
     }
     rd_kafka_destroy(producer->rk);
     free(producer->topics);
+    free(producer->spans);
+    free(producer->span_of);
     free(producer);
 }
 
@@ -300,7 +318,7 @@ static enum ka_err add_topic(struct io_kafka_producer *producer, struct slice na
         return err_set(text, KA_ERR_NOT_FOUND, "no topic can have the name '%.*s'",
                        SLICE_FMT(name));
     if (producer->topic_count >= TOPICS_MAX)
-        return err_set(text, KA_ERR_LIMIT, "producer %s writes to more than %d topics",
+        return err_set(text, KA_ERR_TOO_LARGE, "producer %s writes to more than %d topics",
                        producer->name, TOPICS_MAX);
     if (producer->topic_count * 2 >= producer->topic_cap) {
         enum ka_err err = grow_topics(producer, text);
@@ -423,8 +441,10 @@ static enum ka_err refused(struct io_kafka_producer *producer, const struct outp
 enum ka_err io_kafka_produce(struct io_kafka_producer *producer, const struct output *output,
                              int tag, struct err_text *text)
 {
-    KA_ASSERT(tag < IO_KAFKA_TAGS_MAX);
+    KA_ASSERT(tag < TAG_MAX);
     rd_kafka_topic_t *rkt;
+    if (tag >= 0 && (size_t)tag >= producer->tag_count)
+        grow_tags(producer, (size_t)tag + 1);
     enum ka_err err = topic_of(producer, output->topic, &rkt, text);
     if (err != KA_OK)
         return err;

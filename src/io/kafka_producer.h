@@ -33,11 +33,11 @@ KA_MUST_USE enum ka_err io_kafka_producer_warm(struct io_kafka_producer *produce
 
 KA_MUST_USE enum ka_err io_kafka_begin(struct io_kafka_producer *producer, struct err_text *text);
 
-// Copies the output into the queue; never blocks longer than it takes to copy. KA_ERR_TOO_LARGE,
+// Copies the output into the queue; never blocks longer than it takes to copy. KA_ERR_TOO_LARGE
+// (also of a topic over the 4,096th of this producer: the record is refused),
 // KA_ERR_LIMIT when the queue is full (serve with io_kafka_producer_poll and call again),
 // KA_ERR_FATAL. `tag` >= 0 asks for the lowest and highest offset given to outputs of this tag
-// (see io_kafka_flush); tags are small numbers below IO_KAFKA_TAGS_MAX.
-enum { IO_KAFKA_TAGS_MAX = 1024 };
+// (see io_kafka_flush); tags are small numbers: there is an array of them.
 KA_MUST_USE enum ka_err io_kafka_produce(struct io_kafka_producer *producer,
                                          const struct output *output, int tag,
                                          struct err_text *text);

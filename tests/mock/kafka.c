@@ -310,7 +310,7 @@ static void spans_give_the_offsets_of_each_tag(void **state)
     for (int i = 0; i < 9; i++) {
         struct output output = {
             .topic = SLICE_LIT("out"), .partition = i % 3, .value = SLICE_LIT("v")};
-        must(io_kafka_produce(producer, &output, i % 3 == 2 ? -1 : i % 3, &text));
+        must(io_kafka_produce(producer, &output, i % 3 == 2 ? -1 : 5000 * (i % 3), &text));
     }
     must(io_kafka_flush(producer, 5000, &delivery, &text));
     assert_int_equal(delivery.delivered, 9);
@@ -326,6 +326,26 @@ static void spans_give_the_offsets_of_each_tag(void **state)
     assert_int_equal(delivery.delivered, 0);
     assert_int_equal(delivery.span_count, 0);
     must(io_kafka_abort(producer, 5000, &text));
+    io_kafka_producer_free(&producer);
+}
+
+static void a_topic_too_many_refuses_its_record_and_no_other(void **state)
+{
+    (void)state;
+    struct io_kafka_config nowhere = config; // nothing has to be delivered
+    struct io_kafka_producer *producer = NULL;
+    struct output output = {.value = SLICE_LIT("v")};
+    nowhere.bootstrap = "127.0.0.1:1";
+    must(io_kafka_producer_new(&nowhere, NULL, &producer, &text));
+    for (int i = 0; i < 4097; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "many-%d", i);
+        output.topic = slice_str(name);
+        enum ka_err err = io_kafka_produce(producer, &output, -1, &text);
+        assert_int_equal(err, i < 4096 ? KA_OK : KA_ERR_TOO_LARGE); // not LIMIT: no room will come
+    }
+    output.topic = SLICE_LIT("many-0");
+    must(io_kafka_produce(producer, &output, -1, &text));
     io_kafka_producer_free(&producer);
 }
 
@@ -556,6 +576,7 @@ int main(void)
         cmocka_unit_test(a_property_that_is_unknown_is_named),
         cmocka_unit_test(a_member_knows_its_generation),
         cmocka_unit_test(offsets_are_not_sent_without_membership),
+        cmocka_unit_test(a_topic_too_many_refuses_its_record_and_no_other),
         cmocka_unit_test(spans_give_the_offsets_of_each_tag),
         cmocka_unit_test(a_record_that_is_too_large_is_refused_before_it_is_queued),
         cmocka_unit_test(a_partition_that_does_not_exist_is_named),

@@ -453,6 +453,14 @@ static void an_offset_behind_the_marker_parks(void **state)
     assert_null(f->partition.owner);
 }
 
+static void a_partition_beyond_the_shards_parks(void **state)
+{
+    struct fixture *f = *state;
+    f->partition.partition = SHARDS;
+    assert_int_equal(adopt(f, 0, &(struct meta){0}), KA_ERR_CONFIG);
+    assert_null(f->partition.owner);
+}
+
 static void states_that_are_missing_park(void **state)
 {
     struct fixture *f = *state;
@@ -536,6 +544,7 @@ int main(void)
         CASE(history_never_exceeds_what_the_topic_takes),
         CASE(a_key_that_is_too_long_is_poison),
         CASE(an_offset_behind_the_marker_parks),
+        CASE(a_partition_beyond_the_shards_parks),
         CASE(states_that_are_missing_park),
         CASE(a_start_of_an_unknown_saga_waits_for_the_catalog),
         CASE(states_that_are_not_the_last_ones_park),
