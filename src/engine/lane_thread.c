@@ -34,10 +34,17 @@ static void fail(struct lane_thread *t, const char *what, const struct err_text 
     atomic_store(&t->failed, true);
 }
 
+static void read_clocks(struct lane_thread *t)
+{
+    t->now_ms = clock_now_ms();
+    t->mono_ms = clock_mono_ms();
+}
+
 static void step(struct lane_thread *t, struct lane_event *event)
 {
     // The clock is read once per turn: a run of records has one time, as one batch has.
     event->now_ms = t->now_ms;
+    event->mono_ms = t->mono_ms;
     lane_step(t->lane, event, &t->effects);
     for (size_t i = 0; i < t->effects.count; i++)
         lane_thread_effect(t, &t->effects.list[i]);
@@ -542,7 +549,7 @@ static void give_result(void *context, struct lane_result *result)
 static void turn(struct lane_thread *t)
 {
     wait_for_news(t);
-    t->now_ms = clock_now_ms();
+    read_clocks(t);
     refresh(t);
     serve_control(t);
     rejoin(t);
@@ -555,7 +562,7 @@ static void turn(struct lane_thread *t)
         serve_records(t);
     if (t->config.feed != NULL)
         t->feed = t->config.feed->turn(t->config.feed->context, stopping, give_result, t);
-    t->now_ms = clock_now_ms();
+    read_clocks(t);
     lane_thread_offer_held(t);
     step_local(t); // a call that comes back is a result before the tick lets its timer fire
     bool takes_calls = t->config.invoker != NULL && !stopping &&

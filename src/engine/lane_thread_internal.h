@@ -51,7 +51,8 @@ struct lane_thread {
     // clock_mono_ms.
     struct lane_invocation *held[LANE_THREAD_HELD_MAX];
     size_t held_count;
-    int64_t now_ms;
+    int64_t now_ms; // of this turn, and the same moment of the clock that nobody sets
+    int64_t mono_ms;
     int digests_told;
     int64_t unpark_ms; // when what the cluster had parked was tried again
     bool subscribed;
