@@ -62,7 +62,7 @@ struct bridge {
     pthread_t thread;
     bool running;
     atomic_bool stop;
-    pthread_mutex_t lock; // of the failure
+    pthread_mutex_t lock; // of the failure, and of when a scout begins
     enum ka_err failure;
     struct err_text why;
 };
@@ -355,7 +355,10 @@ static void start_scout(struct bridge *bridge, struct link_run *link)
         .replication = config->topics.replication,
         .min_insync_replicas = config->topics.min_insync_replicas,
     };
-    link->scout = scout_new(&scout);
+    struct scout *made = scout_new(&scout);
+    pthread_mutex_lock(&bridge->lock);
+    link->scout = made;
+    pthread_mutex_unlock(&bridge->lock);
 }
 
 static enum ka_err run(struct bridge *bridge, struct err_text *text)
@@ -485,6 +488,31 @@ void bridge_free(struct bridge **bridge)
     pthread_mutex_destroy(&gone->lock);
     free(gone->links);
     free(gone);
+}
+
+// What the looks of a link say of its region.
+static void see(const struct config *config, const struct link_run *link,
+                struct residency_link *links)
+{
+    struct scout_health health;
+    scout_health(link->scout, &health);
+    for (size_t i = 0; i < config->region_count; i++) {
+        if (strcmp(config->regions[i].name, link->config->source) != 0)
+            continue;
+        links[i].up = health.breaker == BREAKER_CLOSED;
+        if (config->regions[i].measured && health.heard_ms > 0)
+            links[i].rtt_ms = health.rtt_ms;
+    }
+}
+
+void bridge_look(struct bridge *bridge, struct residency_link *links)
+{
+    const struct config *config = bridge->config.config;
+    pthread_mutex_lock(&bridge->lock);
+    for (size_t i = 0; i < bridge->count; i++)
+        if (bridge->links[i].scout != NULL)
+            see(config, &bridge->links[i], links);
+    pthread_mutex_unlock(&bridge->lock);
 }
 
 enum ka_err bridge_failure(struct bridge *bridge, struct err_text *text)

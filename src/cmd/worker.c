@@ -21,15 +21,22 @@ static void say_ready(void *context)
     cmd_note(common, "started");
 }
 
+static void look(void *context, struct residency_link *links)
+{
+    bridge_look(context, links);
+}
+
 // The links of the file beside the shards; a link that cannot go on ends the worker.
 static enum ka_err run_all(const struct config *config, const char *node,
-                           const struct worker_config *worker, struct cmd_common *common,
+                           struct worker_config *worker, struct cmd_common *common,
                            struct err_text *text)
 {
     struct bridge *bridge = NULL;
     struct bridge_config links = {
         .config = config, .node = node, .bootstrap = config->kafka.bootstrap, .failed = stop_too};
     enum ka_err err = config->link_count == 0 ? KA_OK : bridge_new(&links, &bridge, text);
+    worker->ask_links = bridge == NULL ? NULL : look;
+    worker->links_context = bridge;
     if (err == KA_OK)
         err = worker_run(worker, cmd_stop_asked(), say_ready, common, text);
     struct err_text why = {""};

@@ -35,6 +35,7 @@ enum {
     QUEUE_MIN = 8 * 1024 * 1024,
     QUEUE_MAX = 64 * 1024 * 1024,
     TOPICS_MAX = 256,
+    LINKS_MS = 200, // between looks at the links
     WARM_MAX = 5 + RESIDENCY_REGIONS_MAX,
     EX_SOFTWARE = 70
 };
@@ -49,6 +50,8 @@ struct worker_lane {
     struct route *routes;
     struct routes *router;
     struct watch watch;
+    struct residency_link links[RESIDENCY_REGIONS_MAX]; // the lane's thread looks at them
+    int64_t asked_ms;
     struct lane_thread *thread;
 };
 
@@ -118,9 +121,20 @@ static void inline_expired(void *context, const struct watch_report *report)
 // ---- Lanes
 // ---------------------------------------------------------------------------------------
 
-static bool refresh_definitions(void *context)
+static bool every(int64_t *last_ms, int64_t now_ms, int64_t period_ms)
+{
+    if (now_ms - *last_ms < period_ms)
+        return false;
+    *last_ms = now_ms;
+    return true;
+}
+
+static bool refresh_lane(void *context)
 {
     struct worker_lane *lane = context;
+    const struct worker_config *config = lane->worker->config;
+    if (config->ask_links != NULL && every(&lane->asked_ms, clock_mono_ms(), LINKS_MS))
+        config->ask_links(config->links_context, lane->links);
     return definitions_refresh(lane->definitions);
 }
 
@@ -138,6 +152,8 @@ static bool has_regions(const struct worker_config *config)
 static struct lane_processor shard_processor(struct worker *worker, struct worker_lane *lane)
 {
     const struct worker_config *config = worker->config;
+    for (int32_t i = 0; has_regions(config) && i < config->residency->region_count; i++)
+        lane->links[i] = config->links[i];
     struct def_env env = {&io_jq_engine, find_action, worker, config->state_max};
     lane->definitions = definitions_new(worker->catalog, &env);
     definitions_refresh(lane->definitions);
@@ -154,7 +170,7 @@ static struct lane_processor shard_processor(struct worker *worker, struct worke
         .reappend_min = config->reappend_min,
         .marker_ms = MARKER_MS,
         .residency = has_regions(config) ? config->residency : NULL,
-        .links = config->links,
+        .links = lane->links,
         .out_prefix = slice_str(worker->out_prefix),
         .audit_topic = slice_str(worker->audit),
         .sha256 = digest_sha256,
@@ -240,7 +256,7 @@ static enum ka_err start_lane(struct worker *worker, bool shard, int32_t number,
         .batch_ms = config->batch_ms,
         .interval_max_ms = config->interval_max_ms,
         .undispatched_max = config->invoker_queue,
-        .refresh = shard ? refresh_definitions : NULL,
+        .refresh = shard ? refresh_lane : NULL,
         .refresh_context = lane,
     };
     thread.kafka.client_id = lane->client_id;
@@ -267,14 +283,6 @@ static void list_inputs(struct worker *worker)
         if (!known && worker->input_count < TOPICS_MAX)
             worker->input_topics[worker->input_count++] = topic;
     }
-}
-
-static bool every(int64_t *last_ms, int64_t now_ms, int64_t period_ms)
-{
-    if (now_ms - *last_ms < period_ms)
-        return false;
-    *last_ms = now_ms;
-    return true;
 }
 
 // ---- Start and stop

@@ -55,6 +55,9 @@ struct worker_config {
     size_t route_count;
     const struct residency *residency;  // NULL = nothing is classified
     const struct residency_link *links; // one per region
+    // How they look now, asked by the lanes; NULL = nobody knows, `links` stays.
+    void (*ask_links)(void *context, struct residency_link *links);
+    void *links_context;
 };
 
 // Runs until *stop becomes true (a signal handler sets it), then drains: open transactions are

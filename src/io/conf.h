@@ -115,6 +115,7 @@ struct config_route {
 struct config_region {
     const char *name;
     int64_t rtt_ms; // from here; 0 of our own
+    bool measured;  // rtt_ms is a guess: what a link from there measures counts
     const struct conf_node *node;
 };
 

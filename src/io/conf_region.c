@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+enum { RTT_GUESS_MS = 100 };
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 // ---- Regions
@@ -63,8 +65,15 @@ static void build_regions(struct conf *conf, const struct raw_config *raw)
                        "there is a region \"%s\" already, in line %d", name,
                        regions[earlier].node->line);
         bool own = config->region != NULL && strcmp(name, config->region) == 0;
-        regions[config->region_count++] =
-            (struct config_region){name, own ? 0 : from[i].rtt_ms, from[i].node};
+        bool said = from[i].rtt_ms != CONF_ABSENT;
+        regions[config->region_count++] = (struct config_region){
+            .name = name,
+            .rtt_ms = own    ? 0
+                      : said ? from[i].rtt_ms
+                             : RTT_GUESS_MS,
+            .measured = !own && !said,
+            .node = from[i].node,
+        };
     }
     if (config->region_count > 0 && config->region != NULL)
         (void)conf_need_region(conf, conf->root, "region", config->region);

@@ -304,9 +304,10 @@ static const struct conf_key region_keys[] = {
     {"name", CONF_NAME, FIELD(raw_region, name), .required = true,
      .doc = "Not `any`, `own`, `closest` or `tenant`: these mean something else where a region can "
             "be named."},
-    {"rtt", CONF_DURATION, FIELD(raw_region, rtt_ms), .fallback = "100ms", .min = 0, .max = MINUTE,
-     .doc = "Round trip from here: which region is the closest. This one counts as `0ms`, whatever "
-            "it says."},
+    {"rtt", CONF_DURATION, FIELD(raw_region, rtt_ms), .shown = "measured by the link from there",
+     .min = 0, .max = MINUTE,
+     .doc = "Round trip from here: which region is the closest. Without it and without a link "
+            "`100ms`. This one counts as `0ms`, whatever it says."},
 };
 
 static const struct conf_group region_group = {

@@ -218,6 +218,7 @@ static void an_action_of_a_step_with_a_region_can_be_called(void **state)
                      "  dataclass = \"public\"; },{ name = \"b\"; action = \"refund\"; }"));
     assert_int_equal(config->saga_count, 2);
     assert_int_equal(config->links[1].rtt_ms, 80);
+    assert_true(config->regions[0].rtt_ms == 0 && !config->regions[1].measured); // said, or our own
     const struct config_saga *remote = io_conf_saga(config, "remote:pay");
     assert_true(remote != NULL && remote->remote && !config->sagas[0].remote);
     assert_string_equal(remote->steps[0].action->name, "pay");
