@@ -86,8 +86,11 @@ static void compare(struct cmd_shard *cmd, struct plan *plan)
         return;
     struct slice key = rebuild_difference(ours, theirs, &cmd->app.arena);
     if (!slice_none(key)) {
-        plan->verdict = REWRITES;
-        plan->why = say(cmd, "the state of %.*s is not what its history says", SLICE_FMT(key));
+        plan->verdict = REFUSED;
+        plan->why = say(cmd,
+                        "the state of %.*s is as the last commit left it, but not what its history "
+                        "says: kasaga replay --saga",
+                        SLICE_FMT(key));
         return;
     }
     size_t known = table_finished_count(theirs);
@@ -103,18 +106,29 @@ static void judge(struct cmd_shard *cmd, struct plan *plan)
     struct slice key = SLICE_NONE;
     const char *why = NULL;
     size_t lost = rebuild_lost(plan->rebuild, &key, &why);
-    size_t live = table_count(rebuild_table(plan->rebuild));
+    struct table *ours = rebuild_table(plan->rebuild);
+    size_t live = table_count(ours);
+    size_t told = live + table_finished_count(ours);
     plan->verdict = REFUSED;
     if (look->fault != SHARD_AGREES && look->fault != SHARD_STATE_LOST) {
         plan->why = say(cmd, "%s: kasaga shard repair", look->why);
     } else if (lost > 0) {
         plan->why =
             say(cmd, "%zu live sagas cannot be run again, %.*s: %s", lost, SLICE_FMT(key), why);
+    } else if (!look->meta.present && told > 0) {
+        plan->why = say(cmd,
+                        "the history tells of %zu sagas, but no worker's offset is committed: that "
+                        "is lost too, and with it how far the inbox was read",
+                        told);
     } else if (look->fault == SHARD_AGREES && look->restore != NULL) {
         compare(cmd, plan);
-    } else if (look->meta.present && look->meta.counts.live != (int64_t)live) {
+    } else if (look->meta.counts.live != (int64_t)live) {
         plan->why = say(cmd, "the last commit left %" PRId64 " live sagas, and the history has %zu",
                         look->meta.counts.live, live);
+    } else if (look->meta.sum != table_sum(ours)) {
+        plan->why =
+            say(cmd, "the states that the history gives are not those that the last commit left "
+                     "(their sum rides with it)");
     } else {
         plan->verdict = REWRITES;
         plan->why = look->why;
@@ -150,27 +164,12 @@ static void write_marker(struct batch *batch, const struct shard_look *look,
     buf_fini(&value);
 }
 
-// What rode with the last commit, and if that is lost what can be known.
-static struct meta meta_of(const struct plan *plan, int64_t now_ms)
-{
-    struct meta meta = plan->look.meta;
-    if (!meta.present)
-        meta = (struct meta){.present = true,
-                             .node = SLICE_LIT("rebuild"),
-                             .lane = SLICE_LIT("s0"),
-                             .time_ms = now_ms,
-                             .counts = plan->look.marker.counts};
-    meta.counts.live = (int64_t)table_count(rebuild_table(plan->rebuild));
-    meta.sum = table_sum(rebuild_table(plan->rebuild));
-    return meta;
-}
-
 static enum ka_err rewrite(struct cmd_shard *cmd, struct plan *plan, struct stand_in *stand_in,
                            struct err_text *text)
 {
     struct batch batch = {
         .cmd = cmd, .stand_in = stand_in, .shard = plan->look.shard, .text = text};
-    struct meta meta = meta_of(plan, cmd->now_ms);
+    struct meta meta = plan->look.meta; // counts and sum of the live states are equal
     struct buf string = {0};
     enum ka_err err = stand_in_begin(stand_in, text);
     if (err != KA_OK)

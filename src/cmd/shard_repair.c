@@ -5,8 +5,10 @@
 // these there can only be commands that changed nothing, and they change nothing again.
 #include "cmd/cmd_shard.h"
 
+#include "core/audit.h"
 #include "core/history_doc.h"
 #include "engine/scan.h"
+#include "io/digest.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -131,6 +133,37 @@ static enum ka_err decide(struct cmd_shard *cmd, struct plan *plan, struct err_t
 
 // --- doing
 
+static enum ka_err take_audit(void *context, const struct record *record, struct err_text *text)
+{
+    struct meta_audit *last = context;
+    struct audit_record audit;
+    (void)text;
+    audit_read(record, digest_sha256, &audit);
+    if (audit.sequence > 0) {
+        last->sequence = audit.sequence;
+        memcpy(last->hash, audit.hash, sizeof last->hash);
+    }
+    return KA_OK;
+}
+
+// The end of the shard's chain of audit records, which rode with the offset.
+static enum ka_err find_audit(struct cmd_shard *cmd, int32_t shard, struct meta_audit *last,
+                              struct err_text *text)
+{
+    int32_t partitions = 0;
+    struct scan scan = {.kafka = &cmd->app.kafka,
+                        .topic = cmd_app_topic(&cmd->app, "audit"),
+                        .partition = shard,
+                        .stall_ms = STALL_MS};
+    enum ka_err err =
+        io_kafka_partition_count(cmd->app.admin, scan.topic, CMD_CALL_MS, &partitions, text);
+    if (err != KA_OK || shard >= partitions)
+        return err;
+    err = io_kafka_watermarks(cmd->app.admin, scan.topic, shard, CMD_CALL_MS, &scan.from, &scan.end,
+                              text);
+    return err == KA_OK ? scan_records(&scan, take_audit, last, text) : err;
+}
+
 // The state is read from the start of its topic: what was before was trimmed because nothing of it
 // was needed.
 static enum ka_err commit(struct cmd_shard *cmd, struct plan *plan, struct err_text *text)
@@ -138,13 +171,18 @@ static enum ka_err commit(struct cmd_shard *cmd, struct plan *plan, struct err_t
     const struct shard_look *look = &plan->look;
     struct meta meta = look->meta;
     struct buf string = {0};
-    if (!meta.present)
+    enum ka_err err = KA_OK;
+    if (!meta.present) {
         meta = (struct meta){.present = true,
                              .node = SLICE_LIT("repair"),
                              .lane = SLICE_LIT("s0"),
                              .low_water = look->state_start,
                              .time_ms = look->marker.time_ms,
                              .counts = look->marker.counts};
+        err = find_audit(cmd, look->shard, &meta.audit, text);
+    }
+    if (err != KA_OK)
+        return err_wrap(text, err, "shard %d", look->shard);
     if (look->restore != NULL) {
         meta.counts.live = (int64_t)shard_restore_live(look->restore);
         meta.sum = table_sum(shard_restore_table(look->restore));
@@ -154,7 +192,7 @@ static enum ka_err commit(struct cmd_shard *cmd, struct plan *plan, struct err_t
                                        .partition = look->shard,
                                        .offset = plan->to,
                                        .metadata = buf_slice(&string)};
-    enum ka_err err =
+    err =
         io_kafka_commit_offsets(cmd->app.admin, cmd->app.config->app, &entry, 1, CMD_CALL_MS, text);
     buf_fini(&string);
     if (err == KA_OK)

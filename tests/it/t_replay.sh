@@ -15,7 +15,7 @@ code() {
     equal "exit code of '$*' ($err)" "$expected" "$status"
 }
 
-orders=${ORDERS:-2000}
+orders=${ORDERS:-5000} # so that chunks of finished sagas are full
 shards=4
 inline=false # attempts in flight, to be taken over
 action_keys='retry = { attempts = 5; backoff = "1h"; backoff_max = "1h"; };'
@@ -48,7 +48,7 @@ for i in 1 2 3; do
     code 0 kasaga saga pause "order/paused-${i}x" --reason "a pause: \"näh\"" --timeout 30s
 done
 ended() { [ "$("$KASAGA" status -o json | jq '.completed + .compensated')" = "$orders" ]; }
-must_within 60 ended
+must_within 120 ended
 stuck() { [ "$("$KASAGA" status -o json | jq '.stuck')" = 6 ]; }
 must_within 60 stuck
 code 0 kasaga saga cancel "order/waiting-1x" --reason "no more" --timeout 30s
@@ -194,4 +194,6 @@ awk '$1 == "order/waiting-2x" && /step.retrying/ { sub(/^[^{]*/, ""); sub(/#[0-9
     kcat -P -b "$KASAGA_BOOTSTRAP" -t "$app.history" -p "$partition" -k order/waiting-2x -X acks=all
 code 1 kasaga replay --saga order/waiting-2x
 contains "what is wrong" "$err" "$app.history/$partition offset"
+code 1 kasaga shard rebuild --shard "$partition"
+contains "what it is refused for" "$out" "order/waiting-2x: "
 passed "a history that was tampered with is not believed"
