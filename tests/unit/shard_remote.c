@@ -275,8 +275,8 @@ static void what_is_no_call_is_poison(void **state)
     static const char *const data[] = {
         "{}",
         "{\"origin\":\"us-west\"}",
-        "{\"origin\":\"mars\",\"saga\":\"o/1\",\"incarnation\":0,\"step\":0,\"attempt\":1,"
-        "\"compensation\":false,\"due_ms\":9,\"idempotency_key\":\"k\",\"input\":{}}",
+        ("{\"origin\":\"mars\",\"saga\":\"o/1\",\"incarnation\":0,\"step\":0,\"attempt\":1,"
+         "\"compensation\":false,\"due_ms\":9,\"idempotency_key\":\"k\",\"input\":{}}"),
     };
     struct fixture *f = *state;
     for (size_t i = 0; i < sizeof data / sizeof data[0]; i++) {
