@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { HOPS_MAX = 1, TIMERS_PER_CALL = 64, EXPIRE_EVERY_MS = 1000 };
+enum { HOPS_MAX = 1, TIMERS_PER_CALL = 64, EXPIRE_EVERY_MS = 1000, IDLE_MS = 100 };
 
 struct shards *shards_new(const struct shard_config *config,
                           const struct shard_definitions *definitions, shard_run_inline *run_inline,
@@ -171,14 +171,24 @@ static int64_t due(void *context, struct lane_partition *partition)
 static bool pending(void *context, struct lane_partition *partition, int64_t now_ms)
 {
     const struct shard *shard = partition->owner;
-    (void)context, (void)now_ms;
-    return shard->takeover_next < shard->takeover_count;
+    const struct shards *shards = context;
+    if (shard->takeover_next < shard->takeover_count)
+        return true;
+    return now_ms - shard->idle_ms >= IDLE_MS &&
+           table_lagging(shard->table, (int64_t)shards->config.reappend_min);
 }
+
+static void reappend(struct shard_turn *turn);
 
 static enum ka_err work(void *context, struct lane_partition *partition, struct lane_batch *batch,
                         struct err_text *text)
 {
     struct shard_turn turn = turn_of(context, partition, batch, text);
+    if (turn.shard->takeover_next == turn.shard->takeover_count) {
+        turn.shard->idle_ms = batch->now_ms;
+        reappend(&turn);
+        return KA_OK;
+    }
     turn.cause = SLICE_LIT("takeover");
     const struct shard_takeover *takeover = &turn.shard->takeover[turn.shard->takeover_next++];
     return shard_saga_takeover(&turn, takeover);

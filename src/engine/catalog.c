@@ -35,6 +35,7 @@ struct entry {
 struct catalog {
     struct catalog_config config;
     char topic[300];
+    char own_key[300]; // of our node's record
     struct io_kafka_reader *reader;
     struct io_kafka_producer *producer;
     pthread_mutex_t producer_lock;
@@ -45,7 +46,9 @@ struct catalog {
     struct entry *entries;
     size_t count;
     _Atomic uint64_t generation;
-    int64_t position; // next offset, of the thread that reads
+    int64_t position;             // next offset, of the thread that reads
+    _Atomic int64_t announced_ms; // our clock at an announcement that was not read back; 0 = none
+    _Atomic int64_t skew_ms;
     _Atomic uint64_t asked;
     _Atomic uint64_t answered;
 };
@@ -97,8 +100,19 @@ static struct entry *add_entry(struct catalog *catalog, struct slice key)
     return entry;
 }
 
+// The broker stamps records of this topic (LogAppendTime): our own tells what its clock says.
+static void note_skew(struct catalog *catalog, const struct record *record)
+{
+    struct slice key = slice_str(catalog->own_key);
+    int64_t announced_ms =
+        slice_eq(record->key, key) ? atomic_exchange(&catalog->announced_ms, 0) : 0;
+    if (announced_ms > 0 && record->timestamp_ms > 0)
+        atomic_store(&catalog->skew_ms, record->timestamp_ms - announced_ms);
+}
+
 static void apply(struct catalog *catalog, const struct record *record)
 {
+    note_skew(catalog, record);
     struct err_text text = {{0}};
     bool removal = slice_none(record->value);
     if (record->key.len == 0 || record->key.len > KEY_MAX ||
@@ -243,6 +257,7 @@ enum ka_err catalog_open(const struct catalog_config *config, struct catalog **c
         abort();
     c->config = *config;
     snprintf(c->topic, sizeof c->topic, "%s.catalog", config->app);
+    snprintf(c->own_key, sizeof c->own_key, "node/%s", config->node);
     pthread_mutex_init(&c->lock, NULL);
     pthread_mutex_init(&c->producer_lock, NULL);
     enum ka_err err = start(c, text);
@@ -405,6 +420,11 @@ struct slice catalog_value(struct catalog *catalog, const char *key, struct aren
     return value;
 }
 
+int64_t catalog_clock_skew_ms(const struct catalog *catalog)
+{
+    return atomic_load(&catalog->skew_ms);
+}
+
 bool catalog_held(struct catalog *catalog)
 {
     int64_t since_ms = clock_mono_ms() - HELD_FOR_MS;
@@ -535,9 +555,7 @@ enum ka_err catalog_publish(struct catalog *catalog, const struct catalog_own *o
 enum ka_err catalog_announce(struct catalog *catalog, struct slice counts, bool removed,
                              int timeout_ms, struct err_text *text)
 {
-    char key[KEY_MAX];
     struct buf value = {0};
-    snprintf(key, sizeof key, "node/%s", catalog->config.node);
     buf_str(&value, "{\"region\":");
     buf_json_str(&value, slice_str(catalog->config.region));
     buf_str(&value, ",\"version\":\"" KASAGA_VERSION "\",\"feature\":1,\"seen\":");
@@ -547,8 +565,11 @@ enum ka_err catalog_announce(struct catalog *catalog, struct slice counts, bool 
         buf_slice_put(&value, counts);
     }
     buf_byte(&value, '}');
-    enum ka_err err =
-        write_record(catalog, key, removed ? SLICE_NONE : buf_slice(&value), timeout_ms, text);
+    atomic_store(&catalog->announced_ms, clock_now_ms());
+    enum ka_err err = write_record(catalog, catalog->own_key,
+                                   removed ? SLICE_NONE : buf_slice(&value), timeout_ms, text);
+    if (err != KA_OK)
+        atomic_store(&catalog->announced_ms, 0); // it may still arrive, and would be late
     buf_fini(&value);
     return err;
 }

@@ -67,6 +67,10 @@ void catalog_definitions(struct catalog *catalog, struct arena *arena,
 KA_MUST_USE enum ka_err catalog_announce(struct catalog *catalog, struct slice counts, bool removed,
                                          int timeout_ms, struct err_text *text);
 
+// By how much our clock differs from the broker's (positive: ours is behind), as of our last
+// announcement; 0 where the topic has no times of the broker's. Any thread.
+int64_t catalog_clock_skew_ms(const struct catalog *catalog);
+
 // Another node has said in the last seconds that it has more work than it can hold ("held":true in
 // its record): starts should be held back everywhere. Any thread.
 bool catalog_held(struct catalog *catalog);

@@ -140,6 +140,7 @@ static void settle(struct topic_entry *entry, const struct config *config, struc
         break;
     case TOPIC_CATALOG:
         set(entry, "cleanup.policy", "compact");
+        set(entry, "message.timestamp.type", "LogAppendTime"); // tells workers the broker's time
         set_number(entry, arena, "segment.bytes", 16 << 20);
         break;
     case TOPIC_LINKS: // small segments and an eager cleaner: a new owner reads little

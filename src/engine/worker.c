@@ -23,6 +23,8 @@ enum {
     ANNOUNCE_MS = 5000,
     TRIM_MS = 30000,
     STATS_MS = 30000,
+    SKEW_MS = 60000,
+    SKEW_MAX_MS = 5000,
     PUBLISH_TIMEOUT_MS = 15000,
     ASK_TIMEOUT_MS = 3000,
     REACH_PAUSE_MS = 500,
@@ -643,12 +645,23 @@ static void log_stats(const struct worker *worker, const struct sums *sums)
     const struct lane_stats *stats = &sums->stats;
     log_info("worker", "stats",
              "transactions=%lld records=%lld outputs=%lld aborts=%lld unclear=%lld poison=%lld "
-             "shards=%d inputs=%d restoring=%d parked=%d state_bytes=%lld waiting=%lld",
+             "shards=%d inputs=%d restoring=%d parked=%d state_bytes=%lld waiting=%lld "
+             "clock_skew_ms=%lld",
              (long long)stats->transactions, (long long)stats->records, (long long)stats->outputs,
              (long long)stats->aborts, (long long)stats->unclear, (long long)stats->poison,
              sums->shards, sums->inputs, sums->restoring, sums->parked, (long long)sums->bytes,
-             (long long)sums->waiting);
+             (long long)sums->waiting, (long long)catalog_clock_skew_ms(worker->catalog));
     log_actions(worker);
+}
+
+// Rule 12: deadlines and retention are as right as the clock.
+static void tell_skew(const struct worker *worker, int64_t *said_ms, int64_t now_ms)
+{
+    int64_t skew_ms = catalog_clock_skew_ms(worker->catalog);
+    bool much = skew_ms > SKEW_MAX_MS || skew_ms < -SKEW_MAX_MS;
+    if (much && every(said_ms, now_ms, SKEW_MS))
+        log_warn("worker", "clock_skew", "ms=%lld clock=%s", (long long)skew_ms,
+                 skew_ms > 0 ? "behind" : "ahead");
 }
 
 static enum ka_err lanes_fail(struct worker *worker, struct err_text *text)
@@ -690,6 +703,7 @@ static enum ka_err watch_over(struct worker *worker, const atomic_bool *stop, st
     int64_t announced_ms = 0;
     int64_t trimmed_ms = clock_mono_ms();
     int64_t stats_ms = clock_mono_ms();
+    int64_t skew_ms = stats_ms - SKEW_MS;
     int64_t looked_ms = clock_mono_ms();
     struct namesake shards = {0};
     struct namesake routes = {0};
@@ -703,6 +717,7 @@ static enum ka_err watch_over(struct worker *worker, const atomic_bool *stop, st
             announced_ms = now_ms - ANNOUNCE_MS;
         if (every(&announced_ms, now_ms, ANNOUNCE_MS))
             announce(worker, &sums);
+        tell_skew(worker, &skew_ms, now_ms);
         if (every(&trimmed_ms, now_ms, TRIM_MS))
             trimmer_run(worker->trimmer);
         if (every(&stats_ms, now_ms, STATS_MS))

@@ -453,6 +453,30 @@ static void an_offset_behind_the_marker_parks(void **state)
     assert_null(f->partition.owner);
 }
 
+static void a_resting_shard_works_off_its_lag(void **state)
+{
+    struct fixture *f = *state;
+    enum { MANY = 600 };
+    begin(f);
+    for (int i = 0; i <= MANY; i++)
+        assert_int_equal(start(f, key_in(0, i), "{}"), KA_OK);
+    settle(f);
+    for (int i = 1; i <= MANY; i++)
+        assert_int_equal(operate(f, key_in(0, i), COMMAND_TERMINATE), KA_OK);
+    settle(f);
+    assert_int_equal(shard_live(&f->partition), 1); // and its record is the oldest
+    f->batch.now_ms += 1000;
+    int turns = 0;
+    while (f->processor.pending(f->shards, &f->partition, f->batch.now_ms)) {
+        assert_int_equal(f->processor.work(f->shards, &f->partition, &f->batch, &f->text), KA_OK);
+        assert_false(f->processor.pending(f->shards, &f->partition, f->batch.now_ms)); // slowly
+        settle(f);
+        f->batch.now_ms += 100;
+        turns++;
+    }
+    assert_in_range(turns, 1, 3);
+}
+
 static void a_partition_beyond_the_shards_parks(void **state)
 {
     struct fixture *f = *state;
@@ -544,6 +568,7 @@ int main(void)
         CASE(history_never_exceeds_what_the_topic_takes),
         CASE(a_key_that_is_too_long_is_poison),
         CASE(an_offset_behind_the_marker_parks),
+        CASE(a_resting_shard_works_off_its_lag),
         CASE(a_partition_beyond_the_shards_parks),
         CASE(states_that_are_missing_park),
         CASE(a_start_of_an_unknown_saga_waits_for_the_catalog),

@@ -118,6 +118,8 @@ static enum ka_err work(void *context, struct lane_partition *partition, struct 
     struct sim_lane *lane = context;
     size_t from = batch->invocation_count;
     const struct shard *shard = partition->owner;
+    if (shard->takeover_next == shard->takeover_count) // states written again: nothing happens
+        return lane->inner.work(lane->inner.context, partition, batch, text);
     struct shard_takeover *takeover = arena_alloc(&lane->sim->arena, sizeof *takeover);
     *takeover = shard->takeover[shard->takeover_next];
     takeover->key = sim_copy(lane->sim, takeover->key);
