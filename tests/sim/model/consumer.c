@@ -10,7 +10,7 @@ enum {
     FETCH_RECORDS = 40,
     RECORDS_KEPT = 400,
     FETCH_AGAIN_US = 100000,
-    TOLD_US = 30000,
+    TOLD_US = 200000,
     SEEK_US = 300000
 };
 

@@ -196,7 +196,8 @@ static void refuse(struct sim *sim, struct sim_req *req, enum sim_code code)
 // What else happens at the moment when a request was executed and its sender does not know yet.
 static void strike(struct sim *sim, enum sim_request type, int worker, int group)
 {
-    if (sim_kill_point(sim, worker, sim->swarm.kill / 2)) {
+    int kill = type == REQ_DESCRIBE ? sim->swarm.kill * 5 : sim->swarm.kill / 2; // it seldom comes
+    if (sim_kill_point(sim, worker, kill)) {
         sim->stats.killed_in[type]++;
         SIM_NOTE(sim, "worker %d is killed in request %d", worker, (int)type);
     } else if (type <= REQ_PRODUCE && sim_hit(sim, FAULT_REBALANCE, sim->swarm.rebalance / 2)) {

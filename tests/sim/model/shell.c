@@ -10,7 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WAIT_MAX_US = 100000, ROOM = 64, RECORDS_PER_TURN = 50, UNPARK_US = 10000000, FOCUS = 10 };
+enum {
+    WAIT_MAX_US = 100000,
+    ROOM = 64,
+    RECORDS_PER_TURN = 50,
+    UNPARK_US = 10000000,
+    FOCUS = 10,
+    RARE = 80
+};
 #define EPOCH_MS INT64_C(1767225600000)
 
 int64_t sim_wall_ms(const struct sim *sim, int worker)
@@ -71,9 +78,10 @@ void sim_lane_mail(struct sim_lane *lane, const struct sim_mail *mail)
 // Effects that seldom come, and the one that this seed has drawn, are struck with preference.
 static int weight(const struct sim_swarm *swarm, enum lane_effect_type type)
 {
-    bool rare = type == LANE_EFFECT_ASK_TOKEN || type == LANE_EFFECT_PAUSE ||
-                type == LANE_EFFECT_PARKED || type == LANE_EFFECT_ABORT;
-    return rare || (int)type == swarm->focus ? FOCUS : 1;
+    if (type == LANE_EFFECT_ASK_TOKEN || type == LANE_EFFECT_PAUSE || type == LANE_EFFECT_PARKED)
+        return RARE;
+    bool seldom = type == LANE_EFFECT_ABORT || type == LANE_EFFECT_UNASSIGN;
+    return seldom || (int)type == swarm->focus ? FOCUS : 1;
 }
 
 static bool strike(struct sim_lane *lane, enum lane_effect_type type)
