@@ -25,7 +25,8 @@ struct command {
     enum command_verb verb;
     int32_t hops;    // how often it was forwarded to the right partition
     int64_t time_ms; // when it was written
-    struct slice id; // of the event or request; deduplicates
+    struct slice
+        id; // of the event or request; what comes twice is told by key and state, not by it
     struct slice cause;
     struct slice actor;
     struct slice reason; // of the operator's verbs: required
