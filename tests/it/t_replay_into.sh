@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # An app is built again from its user topics: a second one reads them from the start, by ordinary
 # workers, one of which is killed. Nothing is called on the outside again, and every saga comes to
-# the same outcome with the same data. With --effects calls are made.
+# the same outcome with the same data. With --effects calls are made. (R15)
 # timeout: 240
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/app.sh"
