@@ -456,7 +456,8 @@ static void every_shipped_file_loads(void **state)
     (void)state;
     glob_t found;
     assert_int_equal(glob("conf/*.conf", 0, NULL, &found), 0);
-    assert_true(found.gl_pathc >= 2);
+    assert_int_equal(glob("conf/regions/*-*.conf", GLOB_APPEND, NULL, &found), 0);
+    assert_true(found.gl_pathc >= 5);
     for (size_t i = 0; i < found.gl_pathc; i++) {
         struct config *config = load(found.gl_pathv[i]);
         assert_true(config->saga_count > 0);

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# conf/regions on three clusters: orders come in everywhere, are checked and paid in the region of
+# their tenant, and have their stock and parcels in the regions of their warehouses, while a region
+# is cut off for a while. Everything adds up, and nobody's address is seen elsewhere.
+# timeout: 500
+. "$(dirname "$0")/lib.sh"
+
+each=${EACH:-24} # orders per region
+names=(us-west eu-central apac-east)
+tenants=(acme linde kiwi)
+declare -A at
+at[us-west]=$KASAGA_BOOTSTRAP
+at[eu-central]=$(own_cluster eu)
+at[apac-east]=$(own_cluster apac)
+export KASAGA_PLUGINS=${KASAGA_PLUGINS:-$KASAGA_BUILD/plugins}
+
+# The shipped files with this test's app, clusters and input topic.
+sed -e "s/^app = .*/app = \"$app\";/" -e 's/^shards = 12;/shards = 4; link_slots = 3;/' \
+    -e "s/topic = \"orders\"/topic = \"$app.orders\"/" -e "s/amount: .total}/amount: .total, fail}/" \
+    -e "s/options = { fail_every = 10; };//" conf/regions/platform.conf >"$dir/platform.conf"
+for name in "${names[@]}"; do
+    sed -e "s/127.0.0.1:19092/${at[us-west]}/; s/127.0.0.1:29092/${at[eu-central]}/; s/127.0.0.1:39092/${at[apac-east]}/" \
+        -e 's/; }\(,*\)$/; refresh = "500ms"; }\1/' "conf/regions/$name.conf" >"$dir/$name.conf"
+    "$KASAGA" topics apply --yes -c "$dir/$name.conf" --bootstrap "${at[$name]}" >>"$dir/topics.log" 2>&1 ||
+        fail "$(cat "$dir/topics.log")"
+    start "$name-1" env -u KASAGA_BOOTSTRAP "$KASAGA" worker -c "$dir/$name.conf" --node "$name-1"
+done
+
+# Every order has items of two warehouses; one in eight is refused by the bank, one in eight is no order.
+declare -A reserved released
+undone=0 invalid=0
+for r in 0 1 2; do
+    for ((i = 0; i < each; i++)); do
+        w=("${names[$((i % 3))]}" "${names[$(((i + 1) % 3))]}") wish=''
+        [ $((i % 8)) -ne 3 ] || wish=',"fail":"charge"'
+        [ $((i % 8)) -ne 5 ] || wish=',"fail":"validate"'
+        printf '{"order_id":"%s-%dx","total":%d,"email":"%s-canary","items":[{"sku":"a","warehouse":"%s"},{"sku":"b","warehouse":"%s"}]%s}\n' \
+            "${tenants[$r]}" "$i" $((10 + i)) "${tenants[$r]}" "${w[@]}" "$wish"
+    done | tee "$dir/orders.$r" | kcat -P -b "${at[${names[$r]}]}" -t "$app.orders" -H "tenant=${tenants[$r]}" -X acks=all
+    while read -r line; do
+        for name in "${names[@]}"; do
+            [[ $line == *"\"warehouse\":\"$name\""* ]] || continue
+            [[ $line == *'"fail":"validate"'* ]] || reserved[$name]=$((${reserved[$name]:-0} + 1))
+            [[ $line != *'"fail":"charge"'* ]] || released[$name]=$((${released[$name]:-0} + 1))
+        done
+        [[ $line != *'"fail":"charge"'* ]] || undone=$((undone + 1))
+        [[ $line != *'"fail":"validate"'* ]] || invalid=$((invalid + 1))
+    done <"$dir/orders.$r"
+done
+
+sleep 4
+tools/kafka stop --name "$(cluster_of apac)"
+sleep "${CUT:-8}"
+tools/kafka cont --name "$(cluster_of apac)"
+
+# lines REGION PATTERN: documents of its history.
+lines() { kcat -C -q -e -b "${at[$1]}" -X isolation.level=read_committed -o beginning -t "$app.history" | grep -- "$2" || true; }
+everywhere() { for name in "${names[@]}"; do lines "$name" "$1"; done | wc -l; }
+all_ended() { [ "$(everywhere '"type":"kasaga.saga.co\(mpleted\|mpensated\)","subject":"order/')" -eq $((3 * each)) ]; }
+must_within 200 all_ended
+equal "completed" $((3 * each - undone - invalid)) "$(everywhere '"type":"kasaga.saga.completed","subject":"order/')"
+equal "undone" $((undone + invalid)) "$(everywhere '"type":"kasaga.saga.compensated","subject":"order/')"
+
+# done_in REGION ACTION: ends of the action that stand in this region and happened in it.
+done_in() { lines "$1" "\"action\":\"$2\"" | grep '\(step\|compensation\).completed' | grep -vc '"region":' || true; }
+for name in "${names[@]}"; do
+    equal "reserved in $name" "${reserved[$name]}" "$(done_in "$name" stock.reserve)"
+    # An undo of a step elsewhere is the step of a saga there.
+    equal "released in $name" "${released[$name]}" "$(done_in "$name" stock.release)"
+    equal "parcels of $name" $((${reserved[$name]} - ${released[$name]})) "$(done_in "$name" parcel.book)"
+    equal "paid in $name" $((each - undone / 3 - invalid / 3)) "$(done_in "$name" payment.charge)"
+done
+passed "$((3 * each)) orders, $undone undone, $invalid refused: stock, parcels and money add up in each region"
+
+for r in 0 1 2; do
+    for name in "${names[@]}"; do
+        [ "$name" != "${names[$r]}" ] || continue
+        while read -r topic; do
+            ! kcat -C -q -e -b "${at[$name]}" -o beginning -t "$topic" -f '%k|%h|%s\n' |
+                grep -a "${tenants[$r]}-canary" >"$dir/leak.log" || fail "$topic in $name: $(head -c 300 "$dir/leak.log")"
+        done < <(kcat -L -b "${at[$name]}" | sed -n 's/^ *topic "\([^"]*\)" with.*/\1/p' | grep "^$app")
+    done
+done
+passed "no address of a tenant is in any topic of another region"
