@@ -102,6 +102,8 @@ bool history_line_parse(struct slice doc, struct arena *arena, struct history_li
         .actor = parsed.actor,
         .reason = parsed.reason,
         .data = parsed.data,
+        .region = parsed.region,
+        .ran_by = parsed.ran_by,
         .compensation = parsed.compensation,
         .maybe_done = parsed.maybe_done,
     };

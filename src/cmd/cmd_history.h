@@ -33,6 +33,8 @@ struct history_line {
     struct slice actor;
     struct slice reason;
     struct slice data;
+    struct slice region; // of a step in another region
+    struct slice ran_by;
     bool compensation;
     bool maybe_done;
     enum saga_end end;

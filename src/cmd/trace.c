@@ -33,6 +33,8 @@ struct course {
     int64_t attempts;
     struct slice code;
     struct slice message;
+    struct slice region; // another one than this; empty = here
+    struct slice ran_by; // "<region>/<node>" there
     bool maybe_done;
 };
 
@@ -115,6 +117,10 @@ static void see_step(struct view *view, const struct history_line *line, struct 
         course->code = line->code;
         course->message = line->message;
     }
+    if (line->region.len > 0)
+        course->region = line->region;
+    if (line->ran_by.len > 0)
+        course->ran_by = line->ran_by;
     course->maybe_done |= line->maybe_done;
     course->ended_ms = line->time_ms;
     if (is(line, "step.started") || is(line, "compensation.started"))
@@ -204,6 +210,10 @@ static void put_course(struct buf *buf, const char *mark, struct slice name,
     print(buf, " %8.3f s", (double)(course->ended_ms - course->begun_ms) / 1000);
     if (course->attempts > 1)
         print(buf, "  %lld attempts", (long long)course->attempts);
+    if (course->region.len > 0) {
+        buf_str(buf, course->ran_by.len > 0 ? "  by " : "  in ");
+        put_safe(buf, course->ran_by.len > 0 ? course->ran_by : course->region);
+    }
     if (strcmp(course->state, "completed") != 0 && strcmp(course->state, "undone") != 0)
         put_reason(buf, course->code, course->message);
     if (course->maybe_done && strcmp(course->state, "failed") == 0)
@@ -282,6 +292,12 @@ static void json_course(struct buf *buf, const char *name, const struct course *
     buf_json_str(buf, course->action);
     print(buf, ",\"attempts\":%lld,\"duration_ms\":%lld", (long long)course->attempts,
           (long long)(course->ended_ms - course->begun_ms));
+    if (course->region.len > 0) {
+        buf_str(buf, ",\"region\":");
+        buf_json_str(buf, course->region);
+        buf_str(buf, ",\"executed_by\":");
+        buf_json_str(buf, course->ran_by);
+    }
     if (course->code.len > 0) {
         buf_str(buf, ",\"code\":");
         buf_json_str(buf, course->code);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # conf/regions on three clusters: orders come in everywhere, are checked and paid in the region of
 # their tenant, and have their stock and parcels in the regions of their warehouses, while a region
-# is cut off for a while. Everything adds up, and nobody's address is seen elsewhere.
+# is cut off for a while. Everything adds up, and nobody's address is seen elsewhere. (R61, R63; of
+# R62, R64 and R65 all but that steps run side by side)
 # timeout: 500
 . "$(dirname "$0")/lib.sh"
 

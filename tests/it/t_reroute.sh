@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The other region goes down: public data, for which it is only preferred, is worked on here; data
-# that must go there waits in the out topic and is worked on there when the region is back.
+# that must go there waits in the out topic and is worked on there when the region is back. (R31, R33)
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 
@@ -44,6 +44,7 @@ work us 0
 work eu 0
 submit near '{"order_id":"near","total":1}' --wait --timeout 40s >"$dir/submit.log" || fail "$(cat "$dir/submit.log")"
 contains "where it ran" "$(ran near)" '"executed_by":"eu/eu0"'
+contains "the trace" "$("$KASAGA" trace order/near -c "$dir/us.conf" --bootstrap "$us")" "by eu/eu0"
 passed "the other region is up: the step runs there"
 
 tools/kafka kill -9 --name "$(cluster_of eu)"

@@ -3,7 +3,7 @@
 # Residency on two real clusters with links both ways: orders with canary values in fields of each
 # class, steps in another region, refusals. What may not leave is in no byte of the other cluster,
 # refusals stand in the history and in the audit, and a changed audit record is found.
-# EACH=833 makes it 5,000 orders.
+# EACH=833 makes it 5,000 orders. (R26, R28 to R30, R32, R35)
 # timeout: 400
 . "$(dirname "$0")/lib.sh"
 

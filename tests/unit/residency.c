@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which data may go where: the classes of documents, and the whole truth table of the decision.
+// (R28 to R34, R36)
 #include "core/residency.h"
 
 #include "io/conf.h"
