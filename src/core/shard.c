@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { HOPS_MAX = 1, TIMERS_PER_CALL = 64, EXPIRE_EVERY_MS = 1000, IDLE_MS = 100 };
+enum { HOPS_MAX = 1, TIMERS_PER_CALL = 64, EXPIRE_EVERY_MS = 1000, IDLE_MS = 100, IDLE_RECORDS = 3 };
 
 struct shards *shards_new(const struct shard_config *config,
                           const struct shard_definitions *definitions, shard_run_inline *run_inline,
@@ -178,15 +178,13 @@ static bool pending(void *context, struct lane_partition *partition, int64_t now
            table_lagging(shard->table, (int64_t)shards->config.reappend_min);
 }
 
-static void reappend(struct shard_turn *turn);
-
 static enum ka_err work(void *context, struct lane_partition *partition, struct lane_batch *batch,
                         struct err_text *text)
 {
     struct shard_turn turn = turn_of(context, partition, batch, text);
     if (turn.shard->takeover_next == turn.shard->takeover_count) {
         turn.shard->idle_ms = batch->now_ms;
-        reappend(&turn);
+        turn.shard->idle = true; // in close, behind what else changes in this transaction
         return KA_OK;
     }
     turn.cause = SLICE_LIT("takeover");
@@ -249,12 +247,12 @@ static void write_again(void *context, const struct table_entry *entry)
 }
 
 // Bounded restore: while the oldest record needed lags too far behind, it is written again, at most
-// one per state record of this transaction.
+// one per state record of this transaction, and a few for a shard that rests.
 static void reappend(struct shard_turn *turn)
 {
     struct table_reappend how = {
         .lag_max = (int64_t)turn->shards->config.reappend_min,
-        .max = turn->shard->appends + 1,
+        .max = turn->shard->appends + (turn->shard->idle ? IDLE_RECORDS : 1),
         .state = write_again,
         .chunk = write_chunk,
         .context = turn,
@@ -292,7 +290,7 @@ static enum ka_err close_shard(void *context, struct lane_partition *partition,
     turn.shard->now_ms = batch->now_ms;
     write_changed(&turn);
     table_full_chunks(turn.shard->table, write_chunk, &turn);
-    if (turn.shard->appends == 0)
+    if (turn.shard->appends == 0 && !turn.shard->idle)
         return KA_OK;
     if (KA_RULE(RULE_REAPPEND))
         reappend(&turn);
@@ -305,6 +303,7 @@ static void end_transaction(struct shard *shard)
 {
     shard->changed_count = 0;
     shard->appends = 0;
+    shard->idle = false;
 }
 
 static void on_committed(void *context, struct lane_partition *partition)

@@ -41,6 +41,7 @@ struct shard {
     int64_t marker_pending_ms; // … with the open transaction
     int64_t now_ms;            // lane time of the last close
     int64_t idle_ms;           // when a resting shard last worked on its lag
+    bool idle;                 // it does so in the open transaction
     int64_t expire_ms;         // when finished instances were last looked through
     // Keys whose state this transaction changed, each once; in the batch's arena.
     struct slice *changed;
