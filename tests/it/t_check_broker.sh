@@ -39,6 +39,7 @@ topic create "$app.history" 12 max.message.bytes=100000 retention.ms=1000
 topic create "$app.dlq" 12 min.insync.replicas=2 retention.ms=-1
 topic create "$app.replies" 5
 topic create "$app.catalog" 1
+must_within 10 sh -c "kcat -L -b $KASAGA_BOOTSTRAP -t $app.catalog | grep -q 'with 1 partitions'"
 check 1 -o json
 equal "retention" "error $app.inbox|warning $app.history" "$(finding retention.ms | sort | tr '\n' '|' | sed 's/|$//')"
 equal "election" "error $app.inbox" "$(finding unclean.leader.election.enable)"
