@@ -11,7 +11,13 @@
 
 #include <stdlib.h>
 
-enum { HOPS_MAX = 1, TIMERS_PER_CALL = 64, EXPIRE_EVERY_MS = 1000, IDLE_MS = 100, IDLE_RECORDS = 3 };
+enum {
+    HOPS_MAX = 1,
+    TIMERS_PER_CALL = 64,
+    EXPIRE_EVERY_MS = 1000,
+    IDLE_MS = 100,
+    IDLE_RECORDS = 3
+};
 
 struct shards *shards_new(const struct shard_config *config,
                           const struct shard_definitions *definitions, shard_run_inline *run_inline,

@@ -458,7 +458,8 @@ static size_t states_of(struct fixture *f, const char *key)
     size_t found = 0;
     for (size_t i = 0; i < f->batch.output_count; i++) {
         const struct output *output = &f->batch.outputs[i].record;
-        found += slice_eq(output->topic, SLICE_LIT("state")) && slice_eq(output->key, slice_str(key));
+        found +=
+            slice_eq(output->topic, SLICE_LIT("state")) && slice_eq(output->key, slice_str(key));
     }
     return found;
 }
