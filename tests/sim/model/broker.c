@@ -4,9 +4,15 @@
 // is noted when its marker is written, so a read_committed reader need not carry aborted lists.
 #include "sim.h"
 
-#include <stdlib.h>
+#include "core/hash.h"
 
-enum { VALUE_MAX = 3000 }; // message.max.bytes: what a broker takes
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    VALUE_MAX = 3000, // message.max.bytes: what a broker takes
+    HEAD = 80         // the id stands here
+};
 
 static const char *const topic_names[] = {"in", "app.inbox", "app.state", "app.history", "app.dlq"};
 
@@ -89,6 +95,17 @@ static enum sim_code too_large(struct sim *sim, const struct sim_log *log,
     return CODE_TOO_LARGE;
 }
 
+// Some starts cannot be written, for a reason that nobody could know before.
+static bool refused(const struct sim *sim, const struct sim_log *log, const struct sim_out *out)
+{
+    if (out->value.len > VALUE_MAX && log->topic != TOPIC_STATE)
+        return true;
+    if (log->topic != TOPIC_HISTORY || sim->swarm.refuse == 0 || out->value.len < HEAD ||
+        hash_bytes(out->key, 0) % (uint64_t)sim->swarm.refuse != 0)
+        return false;
+    return memmem(out->value.ptr, HEAD, "#0\"", 3) != NULL;
+}
+
 static enum sim_code admit(struct sim *sim, struct sim_log *log, const struct sim_req *req)
 {
     struct sim_producer_state *state = &log->producers[req->pid];
@@ -107,7 +124,7 @@ static enum sim_code admit(struct sim *sim, struct sim_log *log, const struct si
     if (req->seq != state->next_seq)
         return CODE_SEQUENCE;
     for (const struct sim_out *out = req->batch.head; out != NULL; out = out->next)
-        if (out->value.len > VALUE_MAX && log->topic != TOPIC_STATE)
+        if (refused(sim, log, out))
             return too_large(sim, log, out);
     return CODE_OK;
 }

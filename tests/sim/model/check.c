@@ -72,6 +72,12 @@ void sim_check_decided(struct sim *sim, int group, int partition, struct sim_txn
     txn->decided = true;
     if (group != 0 || part->head == NULL)
         return;
+    if (part->decided) {
+        sim_fail(sim, "a transaction of lane %d with shard %d is committed twice",
+                 txn->lane->client, partition);
+        return;
+    }
+    part->decided = true;
     if (check->journal_end[partition] == NULL)
         check->journal[partition] = part;
     else

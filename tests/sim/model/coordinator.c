@@ -107,7 +107,10 @@ static void on_end(struct sim *sim, struct sim_req *req)
     struct sim_transaction *txn = &sim->transactions[req->pid];
     switch (txn->state) {
     case TXN_ONGOING:
-        if (req->commit && req->txn != NULL && (txn->logs >> OFFSETS_LOG & 1) == 0)
+        // Only with rule 4 off. Else a late AddPartitions has opened an empty one, and this is the
+        // EndTxn of the one before, once more.
+        if (req->commit && req->txn != NULL && !req->txn->decided &&
+            (txn->logs >> OFFSETS_LOG & 1) == 0)
             for (int p = 0; p < sim->groups[req->group].partitions; p++)
                 sim_check_decided(sim, req->group, p, req->txn);
         decide(sim, req->pid, req->commit, txn->epoch);

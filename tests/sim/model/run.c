@@ -54,6 +54,7 @@ static void draw_faults(struct sim *sim, struct sim_swarm *swarm)
     swarm->coordinator = rate(sim, 300000);
     swarm->missing = rate(sim, 50000);
     swarm->move_us = sim_between(sim, 10000, 3000000);
+    swarm->refuse = sim_draw(sim, 4) == 0 ? 30 : 0;
     swarm->retention = sim_draw(sim, 20) == 0;
     swarm->truncate = sim_draw(sim, 20) == 0;
 }

@@ -86,6 +86,7 @@ struct sim_swarm {
     bool retention, truncate;         // once, in the middle
     int action_slow, action_no_answer, action_fail, action_retry, inline_fail; // ppm of calls
     int misrouted, poison, large, commands;                                    // ppm of records
+    int refuse;                     // every n-th key cannot be started; 0 = all can
     bool offsets_lost, trim, again; // again: ids are used again after they were forgotten
     int64_t dedupe_ms;
     bool takeover_bound; // only kills, long transaction timeout: takeovers must be quick

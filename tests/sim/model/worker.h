@@ -193,6 +193,7 @@ struct sim_input {
 };
 struct sim_part_inputs {
     bool touched;
+    bool decided;
     struct sim_input *head;
     struct sim_input *tail;
     struct sim_txn *txn;
