@@ -36,6 +36,7 @@ struct lane_partition {
     bool leaving;         // revoked: goes when the open transaction has ended
     bool seeking;         // nothing is taken before the seek has succeeded
     int64_t committed;    // next offset, confirmed
+    int64_t reached;      // what was confirmed when it was parked; 0 = not parked since assigned
     int64_t position;     // next offset, with the open transaction
     int64_t read_to;      // the log was read up to here, markers included
     int64_t single_until; // records below are redone one per transaction

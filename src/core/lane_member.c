@@ -209,6 +209,12 @@ void lane_on_restored(struct lane *lane, const struct lane_event *event)
                                     event->meta, &lane->text);
     else if (event->text != NULL)
         lane->text = *event->text;
+    if (err == KA_OK && event->offset < partition->reached)
+        err = err_set(&lane->text, KA_ERR_DIVERGED,
+                      "%s/%d was read to offset %lld and now begins at %lld: the topic was deleted "
+                      "and created again, or its offset was",
+                      partition->topic, partition->partition, (long long)partition->reached,
+                      (long long)event->offset);
     if (err != KA_OK) {
         lane_park(lane, partition, err);
         return;
@@ -228,6 +234,8 @@ static void unpark(struct lane *lane, struct lane_partition *partition)
     if (partition->touched || partition->leaving)
         return;
     lane->processor.drop(lane->processor.context, partition);
+    if (partition->reached < partition->committed)
+        partition->reached = partition->committed;
     partition->epoch++;
     partition->state = LANE_PARTITION_RESTORING;
     partition->seeking = false;

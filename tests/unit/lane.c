@@ -295,6 +295,17 @@ static void an_unpark_during_a_transaction_is_not_forgotten(void **state)
     tick(f, "begin b; flush b");
 }
 
+static void an_offset_that_went_back_while_parked_stops_the_partition(void **state)
+{
+    struct fixture *f = *state;
+    struct lane_event gone = {
+        .type = LANE_EVENT_PARTITION_ERROR, .epoch = 1, .error = KA_ERR_NOT_FOUND};
+    expect(f, gone, "pause 0; parked 0 NOT_FOUND");
+    expect(f, (struct lane_event){.type = LANE_EVENT_UNPARK, .epoch = 1}, "restore 0");
+    restored(f, 0, "pause 0; parked 0 DIVERGED"); // the new topic has no offset
+    assert_non_null(strstr(lane_error_text(f->lane)->text, "was read to offset 10"));
+}
+
 static void a_state_log_that_lost_its_end_parks_before_the_commit(void **state)
 {
     struct fixture *f = *state;
@@ -362,6 +373,7 @@ int main(void)
         CASE(a_record_that_waits_holds_only_records_of_its_partition),
         CASE(an_abort_seeks_back_a_partition_that_waits),
         CASE(an_unpark_during_a_transaction_is_not_forgotten),
+        CASE(an_offset_that_went_back_while_parked_stops_the_partition),
         CASE(a_state_log_that_lost_its_end_parks_before_the_commit),
         CASE(a_lane_without_producers_does_not_ask_for_ticks),
     };
