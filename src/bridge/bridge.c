@@ -4,6 +4,7 @@
 #include "bridge/link_lane.h"
 #include "core/assert.h"
 #include "core/origin.h"
+#include "engine/namesake.h"
 #include "engine/setup.h"
 #include "io/clock.h"
 #include "io/kafka_producer.h"
@@ -23,8 +24,10 @@ enum {
     BEAT_MS = 5000,
     BEAT_CALL_MS = 2000,
     STATS_MS = 30000,
+    NAMESAKE_MS = 2000,
     CLIENT_ID_MAX = 63,
     SLOT_QUEUE_KBYTES = 4096, // of <app>.links: small records
+    BATCH_RECORDS = 20000,    // of one transaction: with small ones the commits are the price
     LANES_MAX = 32
 };
 
@@ -42,6 +45,7 @@ struct link_run {
     char names[LANES_MAX][32];
     char client_ids[LANES_MAX][CLIENT_ID_MAX + 1];
     size_t lane_count;
+    struct namesake namesake;
 };
 
 struct bridge {
@@ -118,7 +122,7 @@ static enum ka_err start_lane(struct bridge *bridge, struct link_run *link, int3
                    .warm_topics = bridge->topics,
                    .warm_count = 1,
                    .state_topic = bridge->links_topic,
-                   .batch_records = config->lanes.batch_records,
+                   .batch_records = BATCH_RECORDS,
                    .batch_bytes = config->lanes.batch_bytes,
                    .batch_ms = config->lanes.batch_time_ms,
                    .interval_max_ms = config->lanes.interval_max_ms},
@@ -189,6 +193,32 @@ static enum ka_err keep_link(struct bridge *bridge, struct link_run *link, struc
     stop_lanes(link); // of another cluster, if any
     enum ka_err err = check_cluster(bridge, link, cluster, text);
     return err != KA_OK ? err : start_lanes(bridge, link, cluster, text);
+}
+
+// Two processes with one node name fence each other for ever; a worker and a link process of one
+// machine have the same one unless they are told.
+static enum ka_err look_for_namesake(struct bridge *bridge, struct link_run *link,
+                                     struct err_text *text)
+{
+    struct arena arena = {0};
+    const struct io_kafka_member *members = NULL;
+    size_t count = 0;
+    const char *state = NULL;
+    const char *name = NULL;
+    struct err_text why = {""};
+    // A member that died may be seen for one session timeout and the time of a look.
+    int64_t limit_ms = bridge->kafka.session_timeout_ms + NAMESAKE_MS;
+    enum ka_err err = io_kafka_members(bridge->admin, link->group, ASK_MS, &arena, &members, &count,
+                                       &state, &why);
+    bool found = err == KA_OK && namesake_look(&link->namesake, members, count, bridge->config.node,
+                                               clock_mono_ms(), limit_ms, &name);
+    err = !found ? KA_OK
+                 : err_set(text, KA_ERR_CONFIG,
+                           "another process has the node name %s: group %s has two members %s; "
+                           "give each worker and link process a name of its own (node, or --node)",
+                           bridge->config.node, link->group, name);
+    arena_fini(&arena);
+    return err;
 }
 
 // ---- Telling
@@ -365,6 +395,7 @@ static enum ka_err run(struct bridge *bridge, struct err_text *text)
 {
     int64_t beat_ms = clock_mono_ms() - BEAT_MS;
     int64_t stats_ms = clock_mono_ms();
+    int64_t looked_ms = clock_mono_ms();
     enum ka_err err = wait_for_cluster(bridge, text);
     for (size_t i = 0; err == KA_OK && i < bridge->count; i++)
         start_scout(bridge, &bridge->links[i]);
@@ -372,8 +403,11 @@ static enum ka_err run(struct bridge *bridge, struct err_text *text)
         clock_sleep_ms(TURN_MS);
         bool tells = every(&beat_ms, clock_mono_ms(), BEAT_MS);
         bool sums = every(&stats_ms, clock_mono_ms(), STATS_MS);
+        bool looks = every(&looked_ms, clock_mono_ms(), NAMESAKE_MS);
         for (size_t i = 0; err == KA_OK && i < bridge->count; i++) {
             err = keep_link(bridge, &bridge->links[i], text);
+            if (err == KA_OK && looks)
+                err = look_for_namesake(bridge, &bridge->links[i], text);
             if (tells)
                 beat(bridge, &bridge->links[i]);
             if (sums)

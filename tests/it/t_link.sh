@@ -53,3 +53,8 @@ link here l9
 same there here "$topic" --mark late --expect 500 --wait 20
 [ "$(kcat -b "${brokers[here]}" -Q -t "$topic:0:-1")" != "$before" ] || fail 'nothing was copied after the restart'
 passed 'a link that was stopped catches up'
+
+start namesake env -u KASAGA_BOOTSTRAP "$KASAGA" link run -c "$dir/here.conf" --node l9
+two_names() { says namesake 'another process has the node name l9' || says l9 'another process has the node name l9'; }
+must_within 30 two_names
+passed 'two processes with one node name end with its name'

@@ -62,6 +62,20 @@ before=$(ends)
 sleep "$rest"
 equal "records and markers after $rest s" "$before" "$(ends)"
 passed 'afterwards nothing grows'
+
+# A region's broker dies: the others go on; it is back: what it missed is there within 10 s.
+tools/kafka kill -9 --name "$(cluster_of eu)"
+fill us "$topic" --mark outage --count 1000
+same us ap "$topic" --mark outage --expect 1000 --wait 10
+sleep 5
+tools/kafka start --name "$(cluster_of eu)" >/dev/null
+back=$SECONDS
+same us eu "$topic" --mark outage --expect 1000 --wait ${RECOVERY:-10}
+recovered=$((SECONDS - back))
+fill eu "$topic" --mark again --count 1000
+same eu us "$topic" --mark again --expect 1000 --wait 10
+same eu ap "$topic" --mark again --expect 1000 --wait 10
+passed "a broker dies and comes back: the others are undisturbed, what it missed is there $recovered s later"
 for r in us eu ap; do end "${node[$r]}" || fail "${node[$r]} did not end well"; done
 
 # refused NODE TEXT: the process ends with 78 and says so.
