@@ -30,9 +30,9 @@
 #include <stdlib.h>
 
 enum {
-    INTERVAL_FREE_INPUTS = 1000, // batches up to this size are committed without a pause
-    WAIT_MS = 100,               // until a record that waits comes again
-    PRESSED_FOR_MS = 2000        // calls that waited too long come back after their retry's pause
+    INTERVAL_FREE_INPUTS = 50, // batches up to this size are committed without a pause
+    WAIT_MS = 100,             // until a record that waits comes again
+    PRESSED_FOR_MS = 2000      // calls that waited too long come back after their retry's pause
 };
 
 static const struct {
@@ -228,7 +228,7 @@ static int64_t interval_ms(const struct lane *lane)
 {
     if (lane->last_inputs <= INTERVAL_FREE_INPUTS)
         return 0;
-    int64_t grown_ms = lane->last_inputs / 200;
+    int64_t grown_ms = lane->last_inputs / 10;
     return grown_ms < lane->config.interval_max_ms ? grown_ms : lane->config.interval_max_ms;
 }
 

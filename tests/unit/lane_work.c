@@ -213,7 +213,11 @@ static void results_go_on_after_a_full_batch(void **state)
     flushed(f, 0, "commit 0@110");
     on(f, LANE_EVENT_COMMITTED, 0, KA_OK, "");
     result(f, 1, "");
-    tick(f, "begin b; flush b");
+    tick(f, "begin b"); // rule 1: behind 100 inputs it gathers for 10 ms
+    f->now_ms += 9;
+    tick(f, "");
+    f->now_ms += 1;
+    tick(f, "flush b");
     assert_int_equal(f->results, 1);
 }
 
