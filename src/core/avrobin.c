@@ -184,3 +184,20 @@ enum ka_err avrobin_unknown(const char *what, uint64_t fingerprint, struct err_t
                    "%s written with the schema %016llx, which is not known here", what,
                    (unsigned long long)fingerprint);
 }
+
+enum ka_err avrobin_open_form(struct avrobin_reader *reader, struct slice bytes, const char *what,
+                              uint64_t wanted, struct err_text *text)
+{
+    uint64_t fingerprint = 0;
+    enum ka_err err = avrobin_open(reader, bytes, &fingerprint, text);
+    if (err != KA_OK)
+        return err_wrap(text, err, "%s", what);
+    return fingerprint == wanted ? KA_OK : avrobin_unknown(what, fingerprint, text);
+}
+
+enum ka_err avrobin_close_form(struct avrobin_reader *reader, const char *what,
+                               struct err_text *text)
+{
+    enum ka_err err = avrobin_close(reader, text);
+    return err == KA_OK ? KA_OK : err_wrap(text, err, "%s", what);
+}

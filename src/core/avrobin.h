@@ -52,4 +52,10 @@ KA_MUST_USE enum ka_err avrobin_close(struct avrobin_reader *reader, struct err_
 // KA_ERR_VERSION: "<what> written with the schema <fingerprint in hex>, which is not known here".
 enum ka_err avrobin_unknown(const char *what, uint64_t fingerprint, struct err_text *text);
 
+// The same for a form with one schema: whatever fails names `what`.
+KA_MUST_USE enum ka_err avrobin_open_form(struct avrobin_reader *reader, struct slice bytes,
+                                          const char *what, uint64_t wanted, struct err_text *text);
+KA_MUST_USE enum ka_err avrobin_close_form(struct avrobin_reader *reader, const char *what,
+                                           struct err_text *text);
+
 #endif

@@ -12,23 +12,6 @@
 
 enum { NAME_MAX_BYTES = 255 };
 
-static enum ka_err open_form(struct slice bytes, const char *what, uint64_t wanted,
-                             struct avrobin_reader *reader, struct err_text *text)
-{
-    uint64_t fingerprint = 0;
-    enum ka_err err = avrobin_open(reader, bytes, &fingerprint, text);
-    if (err != KA_OK)
-        return err_wrap(text, err, "%s", what);
-    return fingerprint == wanted ? KA_OK : avrobin_unknown(what, fingerprint, text);
-}
-
-static enum ka_err close_form(struct avrobin_reader *reader, const char *what,
-                              struct err_text *text)
-{
-    enum ka_err err = avrobin_close(reader, text);
-    return err == KA_OK ? KA_OK : err_wrap(text, err, "%s", what);
-}
-
 void link_progress_encode(const struct link_progress *progress, struct buf *buf)
 {
     KA_ASSERT(progress->next >= 0 && progress->slots > 0 && progress->partition >= 0);
@@ -58,7 +41,7 @@ enum ka_err link_progress_decode(struct slice bytes, struct link_progress *progr
 {
     struct avrobin_reader reader;
     *progress = (struct link_progress){.slots = 0};
-    enum ka_err err = open_form(bytes, "progress of a link", PROGRESS_V1, &reader, text);
+    enum ka_err err = avrobin_open_form(&reader, bytes, "progress of a link", PROGRESS_V1, text);
     if (err != KA_OK)
         return err;
     progress->source = avrobin_bytes(&reader, "source", NAME_MAX_BYTES);
@@ -79,7 +62,7 @@ enum ka_err link_progress_decode(struct slice bytes, struct link_progress *progr
     progress->reason = avrobin_bytes(&reader, "reason", LINK_TEXT_MAX);
     progress->stopped = avrobin_bytes(&reader, "stopped", LINK_TEXT_MAX);
     progress->time_ms = avrobin_long(&reader, "time_ms", 0, INT64_MAX);
-    return close_form(&reader, "progress of a link", text);
+    return avrobin_close_form(&reader, "progress of a link", text);
 }
 
 void link_skip_encode(const struct link_skip *skip, struct buf *buf)
@@ -100,7 +83,7 @@ enum ka_err link_skip_decode(struct slice bytes, struct link_skip *skip, struct 
 {
     struct avrobin_reader reader;
     *skip = (struct link_skip){.partition = 0};
-    enum ka_err err = open_form(bytes, "skip of a link", SKIP_V1, &reader, text);
+    enum ka_err err = avrobin_open_form(&reader, bytes, "skip of a link", SKIP_V1, text);
     if (err != KA_OK)
         return err;
     skip->source = avrobin_bytes(&reader, "source", NAME_MAX_BYTES);
@@ -111,7 +94,7 @@ enum ka_err link_skip_decode(struct slice bytes, struct link_skip *skip, struct 
     skip->actor = avrobin_bytes(&reader, "actor", LINK_TEXT_MAX);
     skip->reason = avrobin_bytes(&reader, "reason", LINK_TEXT_MAX);
     skip->time_ms = avrobin_long(&reader, "time_ms", 0, INT64_MAX);
-    return close_form(&reader, "skip of a link", text);
+    return avrobin_close_form(&reader, "skip of a link", text);
 }
 
 void link_key(struct slice source, struct slice topic, int32_t partition, struct buf *buf)

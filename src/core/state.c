@@ -36,23 +36,6 @@ enum state_kind state_kind(struct slice bytes)
     return saga_peek(bytes, &header, NULL) == KA_OK ? STATE_SAGA : STATE_OTHER;
 }
 
-static enum ka_err open_form(struct slice bytes, const char *what, uint64_t wanted,
-                             struct avrobin_reader *reader, struct err_text *text)
-{
-    uint64_t fingerprint = 0;
-    enum ka_err err = avrobin_open(reader, bytes, &fingerprint, text);
-    if (err != KA_OK)
-        return err_wrap(text, err, "%s", what);
-    return fingerprint == wanted ? KA_OK : avrobin_unknown(what, fingerprint, text);
-}
-
-static enum ka_err close_form(struct avrobin_reader *reader, const char *what,
-                              struct err_text *text)
-{
-    enum ka_err err = avrobin_close(reader, text);
-    return err == KA_OK ? KA_OK : err_wrap(text, err, "%s", what);
-}
-
 // --- finished ---
 
 void state_finished_encode(const struct state_finished *finished, struct buf *buf)
@@ -71,14 +54,14 @@ enum ka_err state_finished_decode(struct slice bytes, struct state_finished *fin
 {
     struct avrobin_reader reader;
     *finished = (struct state_finished){0};
-    enum ka_err err = open_form(bytes, "finished instance", FINISHED_V1, &reader, text);
+    enum ka_err err = avrobin_open_form(&reader, bytes, "finished instance", FINISHED_V1, text);
     if (err != KA_OK)
         return err;
     finished->outcome = avrobin_int(&reader, "outcome", 0, INT32_MAX);
     finished->incarnation = avrobin_long(&reader, "incarnation", 0, INT64_MAX);
     finished->sequence = avrobin_long(&reader, "sequence", 0, INT64_MAX - 1);
     finished->time_s = avrobin_long(&reader, "time_s", 0, UINT32_MAX);
-    return close_form(&reader, "finished instance", text);
+    return avrobin_close_form(&reader, "finished instance", text);
 }
 
 // --- marker ---
@@ -106,7 +89,7 @@ enum ka_err state_marker_decode(struct slice bytes, struct state_marker *marker,
     struct avrobin_reader reader;
     struct meta_counts *counts = &marker->counts;
     *marker = (struct state_marker){0};
-    enum ka_err err = open_form(bytes, "marker", MARKER_V1, &reader, text);
+    enum ka_err err = avrobin_open_form(&reader, bytes, "marker", MARKER_V1, text);
     if (err != KA_OK)
         return err;
     marker->inbox_offset = avrobin_long(&reader, "inbox_offset", 0, INT64_MAX);
@@ -118,7 +101,7 @@ enum ka_err state_marker_decode(struct slice bytes, struct state_marker *marker,
     counts->compensated = avrobin_long(&reader, "compensated", 0, INT64_MAX);
     counts->stuck = avrobin_long(&reader, "stuck", 0, INT64_MAX);
     counts->terminated = avrobin_long(&reader, "terminated", 0, INT64_MAX);
-    return close_form(&reader, "marker", text);
+    return avrobin_close_form(&reader, "marker", text);
 }
 
 // --- chunk ---
@@ -184,7 +167,7 @@ enum ka_err state_chunk_decode(struct slice bytes, struct state_chunk *chunk,
     struct avrobin_reader reader;
     KA_ASSERT(room >= TABLE_CHUNK);
     *chunk = (struct state_chunk){0};
-    enum ka_err err = open_form(bytes, "chunk", CHUNK_V1, &reader, text);
+    enum ka_err err = avrobin_open_form(&reader, bytes, "chunk", CHUNK_V1, text);
     if (err != KA_OK)
         return err;
     uint64_t first = (uint64_t)avrobin_long(&reader, "first_sequence", 0, INT64_MAX - TABLE_CHUNK);
@@ -197,5 +180,5 @@ enum ka_err state_chunk_decode(struct slice bytes, struct state_chunk *chunk,
     else if (!read_entries(rows.ptr, entries, count))
         avrobin_refuse(&reader, "entries", "incarnation below zero");
     *chunk = (struct state_chunk){first, count};
-    return close_form(&reader, "chunk", text);
+    return avrobin_close_form(&reader, "chunk", text);
 }
