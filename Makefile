@@ -116,7 +116,7 @@ test: ## everything: check, then the tests against a real Kafka (started here un
 	@tools/setup
 	+@$(MAKE) --no-print-directory $(JOBS) all test-programs pure faults
 	+@tools/sim-determinism $(SIM) $(if $(shell command -v clang),clang$(comma)-O0$(comma))
-	@KASAGA_BUILD=$(abspath $(BUILD)) KASAGA_SIM_SECONDS=120 tools/run-tests $(TESTS) $(IT)
+	@KASAGA_BUILD=$(abspath $(BUILD)) KASAGA_SIM_SECONDS=120 KASAGA_SIM_SEEDS=40000 tools/run-tests $(TESTS) $(IT)
 check: all test-programs pure ## the quick loop: unit, golden, sim, mock and pure; no broker
 	@KASAGA_BUILD=$(abspath $(BUILD)) tools/run-tests $(TESTS)
 faults: ## kasaga with the kill points of src/engine/kill.h, in $(BUILD)-faults
@@ -126,7 +126,7 @@ sanitize: ## check with clang under ASan and UBSan, then with gcc under TSan
 	+@$(MAKE) --no-print-directory $(JOBS) CC=clang SAN=address,undefined check
 	+@$(MAKE) --no-print-directory $(JOBS) CC=gcc SAN=thread check
 sim: $(SIM) ## longer simulation: SIM_SEEDS=1000 seeds, or SECONDS=n on all cores; prints its figures
-	@set -e; for s in $(SIM); do KASAGA_SIM_SEEDS=$(SIM_SEEDS) KASAGA_SIM_SECONDS=$(SECONDS) $$s fresh; done
+	@set -e; for s in $(SIM); do KASAGA_SIM_SEEDS=$(if $(SECONDS),,$(SIM_SEEDS)) KASAGA_SIM_SECONDS=$(SECONDS) $$s fresh; done
 # The same seeds give the same runs, whoever compiled them. A first run with $(SIM) is the measure.
 DETERMINISM := gcc,-O0, gcc,-O2, clang,-O0, clang,-O2, gcc,-O1,address clang,-O1,address,undefined
 sim-determinism: $(SIM) ## the same seeds give the same hash: gcc and clang, -O0 and -O2, with and without ASan

@@ -10,7 +10,7 @@
 //   tests/sim/lane kills [SEED]      one run per place where a worker can be killed
 //
 // KASAGA_SIM_SEEDS and KASAGA_SIM_FROM: which fresh seeds (100 from 1). KASAGA_SIM_SECONDS: as many
-// as there is time for, on all cores. After 2,000 of them a fault that never hit is a failure too.
+// of them (without a number: of all) as there is time for, on all cores. After 2,000 of them a fault that never hit is a failure too.
 // KASAGA_SIM_CANARY: the seed in which a violation is made on purpose.
 #include "model/sim.h"
 
@@ -426,7 +426,7 @@ static int by_hand(int argc, char **argv)
 static void run_fresh(void)
 {
     uint64_t time = setting("KASAGA_SIM_SECONDS", 0);
-    uint64_t count = time > 0 ? UINT64_MAX / 2 : setting("KASAGA_SIM_SEEDS", CHECK_SEEDS);
+    uint64_t count = setting("KASAGA_SIM_SEEDS", time > 0 ? UINT64_MAX / 2 : CHECK_SEEDS);
     run_seeds(setting("KASAGA_SIM_FROM", 1), count, (double)time);
 }
 

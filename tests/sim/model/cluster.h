@@ -142,6 +142,7 @@ struct sim_group {
     int shuffle; // rotates the assignment: a rebalance that moves partitions
     int last_member;
     struct sim_member members[MEMBERS_MAX];
+    struct sim_member written[MEMBERS_MAX]; // of the last complete generation
     struct sim_committed committed[SHARDS_MAX];
     struct sim_pending pending[PIDS][SHARDS_MAX];
     int64_t appends;

@@ -129,6 +129,7 @@ static void complete(struct sim *sim, int index)
         req->value2 = group->generation;
         sim_reply(sim, req, CODE_OK);
     }
+    memcpy(group->written, group->members, sizeof group->written);
 }
 
 static bool all_joined(const struct sim_group *group)
@@ -172,23 +173,26 @@ void sim_group_timer(struct sim *sim, int index)
         complete(sim, index);
 }
 
-// The new coordinator has read what the old one wrote: members and the last complete generation. A
-// round that was under way is forgotten, and sessions begin anew.
+// The new coordinator has read what the old one wrote: the last complete generation with its
+// members. A round that was under way is forgotten: who came for it is unknown now, who was put out
+// is a member again, and sessions begin anew.
 void sim_group_moved(struct sim *sim, int index)
 {
     struct sim_group *group = &sim->groups[index];
     int64_t loaded_us = sim->coordinators[PIDS + index].loaded_at_us;
     group->preparing = false;
     for (int i = 0; i < MEMBERS_MAX; i++) {
+        struct sim_req *parked = group->members[i].parked;
+        if (parked == NULL)
+            continue;
+        sim_felt(sim, FAULT_COORDINATOR_MOVED);
+        sim_reply(sim, parked, CODE_RETRY);
+    }
+    memcpy(group->members, group->written, sizeof group->members);
+    for (int i = 0; i < MEMBERS_MAX; i++) {
         struct sim_member *member = &group->members[i];
         if (member->id == 0)
             continue;
-        if (member->parked != NULL) {
-            sim_felt(sim, FAULT_COORDINATOR_MOVED);
-            sim_reply(sim, member->parked, CODE_RETRY);
-        }
-        member->parked = NULL;
-        member->joined = false;
         member->deadline_us = loaded_us + sim->swarm.session_ms * 1000;
         timer(sim, index, member->deadline_us);
     }
