@@ -10,8 +10,9 @@
 //   tests/sim/lane kills [SEED]      one run per place where a worker can be killed
 //
 // KASAGA_SIM_SEEDS and KASAGA_SIM_FROM: which fresh seeds (100 from 1). KASAGA_SIM_SECONDS: as many
-// of them (without a number: of all) as there is time for, on all cores. After 2,000 of them a fault that never hit is a failure too.
-// KASAGA_SIM_CANARY: the seed in which a violation is made on purpose.
+// of them (without a number: of all) as there is time for, on all cores. After 2,000 of them a
+// fault that never hit is a failure too. KASAGA_SIM_CANARY: the seed in which a violation is made
+// on purpose.
 #include "model/sim.h"
 
 #include <stdarg.h>
