@@ -1,17 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What makes it hard:
-//  1. The reader goes on by itself after a lost connection, maybe with another cluster behind the
-//     address. So an error of the client lets every part wait until the scout has compared it.
-//  2. A part's records must reach the lane without a gap although slots, skips and suspicions come
-//     at any time: a partition is read for one serial of its part; with another one it is closed
-//     and read anew from settled.next.
-//  3. Trailing transaction markers are offsets without records. If the progress stayed before them,
-//     retention would seem to overtake a link that is idle. So an end of partition becomes an input
-//     of its own once nothing has come for a while.
+// The clients around core/link_feed.h, which decides what is read and from where.
 #include "bridge/link_lane.h"
 
-#include "core/assert.h"
-#include "core/hash.h"
+#include "core/link_feed.h"
 #include "io/clock.h"
 #include "io/log.h"
 
@@ -20,35 +11,9 @@
 
 enum {
     RECORDS_PER_TURN = 2000,
-    HELD_MAX = 16 * 1024 * 1024, // bytes of records in the lane: two full transactions
     ASK_MS = 5000,
     STALL_MS = 60000, // without one record or end: give up, the lane asks again
-    ASK_AGAIN_MS = 1000,
-    END_AFTER_MS = 5000, // rest before an end is written down
-    LOOK_MS = 500        // between looks at ends and asks
-};
-
-// A part that the reader reads.
-struct opened {
-    char topic[250]; // the part may be gone with its slot
-    int32_t partition;
-    struct link_part *part;
-    int32_t slot;
-    int32_t epoch;
-    int64_t serial;
-    int64_t next;
-    int64_t end; // -1 = not there
-    int64_t end_ms;
-};
-
-// A question to the scout that is not answered, or was answered with "ask again".
-struct asked {
-    char topic[250];
-    int32_t partition;
-    int32_t slot;
-    int32_t epoch;
-    int64_t serial;
-    int64_t again_ms; // INT64_MAX = under way
+    LOOK_MS = 500     // between looks at ends and asks
 };
 
 struct link_lane {
@@ -60,32 +25,14 @@ struct link_lane {
     struct lane *lane;
     struct mailbox box; // of the scout
     struct io_kafka_reader *reader;
-    struct opened *opened;
-    size_t opened_count;
-    size_t opened_cap;
-    size_t last; // where the record before came from
-    struct asked *asked;
-    size_t asked_count;
-    size_t asked_cap;
+    struct link_feed *of;
     struct scout_view *view;
-    int64_t seen_changes;
-    uint64_t seen_slots;
     int64_t look_ms;
-    size_t held; // bytes of records in the lane
-    bool heard;  // a record has come since the scout was told
+    bool heard; // a record has come since the scout was told
 
     pthread_mutex_t picture_lock;
     struct link_lane_picture picture;
 };
-
-static void *grown(void *list, size_t *cap, size_t size)
-{
-    *cap = *cap == 0 ? 16 : *cap * 2;
-    void *more = realloc(list, *cap * size);
-    if (more == NULL)
-        abort();
-    return more;
-}
 
 // ---- Restore
 
@@ -139,189 +86,58 @@ static const struct restore_form link_form = {
     .count = restore_count,
 };
 
-// ---- Slots
+// ---- The doors of the feed
 
-// The slot if it is ours and at work.
-static struct lane_partition *active(const struct link_lane *lane, int32_t slot)
+static enum ka_err open_part(void *context, const char *topic, int32_t partition, int64_t offset,
+                             struct err_text *text)
 {
-    struct lane_partition *partition = lane_partition(lane->lane, slot);
-    bool ours = partition->used && !partition->leaving && partition->state == LANE_PARTITION_ACTIVE;
-    return ours ? partition : NULL;
+    struct link_lane *lane = context;
+    return io_kafka_reader_add(lane->reader, topic, partition, offset, text);
 }
 
-static struct lane_partition *owner_of(const struct link_lane *lane, const char *topic,
-                                       int32_t partition)
+static void close_part(void *context, const char *topic, int32_t partition)
 {
-    int32_t number = link_slot_of(lane->links, slice_str(topic), partition);
-    struct lane_partition *slot = lane_find(lane->lane, lane->config.link.links_topic, number);
-    return slot == NULL ? NULL : active(lane, slot->slot);
-}
-
-// Changes when a slot comes, goes or begins to work.
-static uint64_t slots_now(const struct link_lane *lane)
-{
-    uint64_t sum = 0;
-    for (int32_t i = 0; i < lane_slots(lane->lane); i++) {
-        const struct lane_partition *slot = active(lane, i);
-        if (slot != NULL)
-            sum += hash_mix((uint64_t)i << 32 | (uint32_t)slot->epoch);
-    }
-    return sum;
-}
-
-// ---- The reader
-
-static struct opened *opened_of(struct link_lane *lane, struct slice topic, int32_t partition)
-{
-    for (size_t i = 0; i <= lane->opened_count; i++) {
-        size_t at = i == 0 ? lane->last : i - 1;
-        if (at >= lane->opened_count)
-            continue;
-        struct opened *opened = &lane->opened[at];
-        if (opened->partition != partition || !slice_eq(slice_str(opened->topic), topic))
-            continue;
-        lane->last = at;
-        return opened;
-    }
-    return NULL;
-}
-
-static void close_part(struct link_lane *lane, size_t index)
-{
-    const struct opened *opened = &lane->opened[index];
+    struct link_lane *lane = context;
     struct err_text text = {""};
-    if (io_kafka_reader_remove(lane->reader, opened->topic, opened->partition, &text) != KA_OK)
-        log_warn("link", "not_closed", "partition=%s/%d error=%s", opened->topic, opened->partition,
-                 text.text);
-    lane->opened[index] = lane->opened[--lane->opened_count];
-    lane->last = 0;
+    if (io_kafka_reader_remove(lane->reader, topic, partition, &text) != KA_OK)
+        log_warn("link", "not_closed", "partition=%s/%d error=%s", topic, partition, text.text);
 }
 
-static void open_part(struct link_lane *lane, struct lane_partition *slot, struct link_part *part)
+static void ask(void *context, const struct link_question *question)
 {
-    struct err_text text = {""};
-    if (io_kafka_reader_add(lane->reader, part->topic, part->partition, part->settled.next,
-                            &text) != KA_OK) {
-        link_part_wait(lane->links, part, text.text);
-        return;
-    }
-    if (lane->opened_count == lane->opened_cap)
-        lane->opened = grown(lane->opened, &lane->opened_cap, sizeof *lane->opened);
-    struct opened *opened = &lane->opened[lane->opened_count++];
-    *opened = (struct opened){.part = part,
-                              .partition = part->partition,
-                              .slot = slot->slot,
-                              .epoch = slot->epoch,
-                              .serial = part->serial,
-                              .next = part->settled.next,
-                              .end = -1};
-    memcpy(opened->topic, part->topic, sizeof opened->topic);
+    struct link_lane *lane = context;
+    scout_compare(lane->config.scout, question, &lane->box);
 }
 
-// ---- Questions
-
-static struct asked *asked_of(struct link_lane *lane, const char *topic, int32_t partition)
+static void want(void *context, const char *topic)
 {
-    for (size_t i = 0; i < lane->asked_count; i++)
-        if (lane->asked[i].partition == partition && strcmp(lane->asked[i].topic, topic) == 0)
-            return &lane->asked[i];
-    return NULL;
+    struct link_lane *lane = context;
+    scout_want(lane->config.scout, topic);
 }
 
-static void forget_asked(struct link_lane *lane, struct asked *asked)
-{
-    *asked = lane->asked[--lane->asked_count];
-}
-
-static void ask(struct link_lane *lane, const struct lane_partition *slot, const char *topic,
-                int32_t partition, const struct link_part *part, bool latest)
-{
-    int64_t serial = part == NULL ? 0 : part->serial;
-    struct asked *asked = asked_of(lane, topic, partition);
-    if (asked != NULL && asked->slot == slot->slot && asked->epoch == slot->epoch &&
-        asked->serial == serial && asked->again_ms > clock_mono_ms())
-        return;
-    if (asked == NULL) {
-        if (lane->asked_count == lane->asked_cap)
-            lane->asked = grown(lane->asked, &lane->asked_cap, sizeof *lane->asked);
-        asked = &lane->asked[lane->asked_count++];
-        snprintf(asked->topic, sizeof asked->topic, "%s", topic);
-        asked->partition = partition;
-    }
-    asked->slot = slot->slot;
-    asked->epoch = slot->epoch;
-    asked->serial = serial;
-    asked->again_ms = INT64_MAX;
-    const struct scout_question question = {
-        .topic = topic,
-        .partition = partition,
-        .slot = slot->slot,
-        .epoch = slot->epoch,
-        .part = part,
-        .latest = latest,
-        .reply = &lane->box,
-    };
-    scout_compare(lane->config.scout, &question);
-}
-
-static void begin_part(struct link_lane *lane, struct lane_partition *slot,
-                       const struct scout_mail *mail)
-{
-    if (link_part_find(slot, slice_str(mail->topic), mail->partition) != NULL)
-        return;
-    link_part_begin(lane->links, slot, slice_str(mail->topic), mail->partition, mail->next);
-    log_info("link", "begun", "source=%.*s partition=%s/%d offset=%lld",
-             SLICE_FMT(lane->config.link.source), mail->topic, mail->partition,
-             (long long)mail->next);
-}
+// ---- Answers, suspicions, looks
 
 static void on_compared(struct link_lane *lane, const struct scout_mail *mail)
 {
-    struct asked *asked = asked_of(lane, mail->topic, mail->partition);
-    struct lane_partition *slot = active(lane, mail->slot);
-    bool current = asked != NULL && asked->serial == mail->serial && asked->slot == mail->slot &&
-                   asked->epoch == mail->epoch;
-    if (!current)
-        return; // of an earlier assignment or before a skip
-    if (slot == NULL || slot->epoch != mail->epoch) {
-        forget_asked(lane, asked);
-        return;
-    }
-    struct link_part *part = link_part_find(slot, slice_str(mail->topic), mail->partition);
-    bool waits = part != NULL && part->serial == mail->serial && part->now.state == LINK_WAITING &&
-                 !part->skipping;
-    if (mail->error != KA_OK && err_class(mail->error) == ERR_CLASS_RETRY) {
-        asked->again_ms = clock_mono_ms() + ASK_AGAIN_MS;
-        if (waits)
-            snprintf(part->now.why, sizeof part->now.why, "%s", mail->text.text);
-        return;
-    }
-    forget_asked(lane, asked);
-    if (mail->error == KA_OK && mail->serial == 0) {
-        begin_part(lane, slot, mail);
-    } else if (mail->error == KA_OK && waits) {
-        link_part_read(part);
-    } else if (mail->error != KA_OK && waits) {
+    const struct link_question *question = &mail->question;
+    const struct link_answer *answer = &mail->answer;
+    const struct lane_partition *slot;
+    const struct link_part *part;
+    switch (link_feed_compared(lane->of, question, answer, clock_mono_ms())) {
+    case LINK_NO_NEWS:
+        break;
+    case LINK_BEGUN:
+        log_info("link", "begun", "source=%.*s partition=%s/%d offset=%lld",
+                 SLICE_FMT(lane->config.link.source), question->topic, question->partition,
+                 (long long)answer->next);
+        break;
+    case LINK_HALTED:
+        slot = link_feed_slot(lane->of, question->slot);
+        part = link_part_find(slot, slice_str(question->topic), question->partition);
         log_error("link", "stopped", "source=%.*s partition=%s/%d next=%lld reason=%s",
                   SLICE_FMT(lane->config.link.source), part->topic, part->partition,
-                  (long long)part->settled.next, mail->text.text);
-        link_part_stop(lane->links, part, mail->text.text);
-    }
-    lane->seen_changes = -1;
-}
-
-// Parts of the topic, or all, are compared before they are read on.
-static void let_wait(struct link_lane *lane, const char *topic, int32_t partition, const char *why)
-{
-    for (int32_t i = 0; i < lane_slots(lane->lane); i++) {
-        struct lane_partition *slot = active(lane, i);
-        for (size_t j = 0; slot != NULL && j < link_part_count(slot); j++) {
-            struct link_part *part = link_part_at(slot, j);
-            bool meant = (topic[0] == '\0' || strcmp(part->topic, topic) == 0) &&
-                         (partition < 0 || part->partition == partition);
-            if (meant && part->now.state == LINK_READING)
-                link_part_wait(lane->links, part, why);
-        }
+                  (long long)part->settled.next, answer->text.text);
+        break;
     }
 }
 
@@ -333,161 +149,30 @@ static void serve_mail(struct link_lane *lane)
         if (mail->type == SCOUT_COMPARED)
             on_compared(lane, mail);
         else
-            let_wait(lane, mail->topic, mail->partition, mail->text.text);
+            link_feed_suspect(lane->of, mail->question.topic, mail->question.partition,
+                              mail->answer.text.text);
         free(mail);
     }
 }
 
-// ---- What is to be read
-
-static void close_outdated(struct link_lane *lane)
-{
-    for (size_t i = 0; i < lane->opened_count; i++) {
-        const struct opened *opened = &lane->opened[i];
-        const struct lane_partition *slot = active(lane, opened->slot);
-        bool ours = slot != NULL && slot->epoch == opened->epoch;
-        if (ours && opened->part->serial == opened->serial &&
-            opened->part->now.state == LINK_READING)
-            continue;
-        close_part(lane, i--);
-    }
-}
-
-static void aim(struct link_lane *lane, struct link_part *part, const struct scout_topic *topic)
-{
-    bool there =
-        topic->inbox ? topic->target_partitions > 0 : topic->target_partitions > part->partition;
-    link_part_aim(part, slice_str(there ? topic->target : ""), topic->inbox);
-    if (!part->wants_target)
-        return;
-    if (topic->blocked[0] == '\0')
-        scout_want(lane->config.scout, topic->name);
-}
-
-static const struct scout_topic *topic_of(const struct scout_view *view, const char *name)
-{
-    for (size_t i = 0; i < view->count; i++)
-        if (strcmp(view->topics[i].name, name) == 0)
-            return &view->topics[i];
-    return NULL;
-}
-
-static void settle_part(struct link_lane *lane, struct lane_partition *slot, struct link_part *part)
-{
-    const struct scout_topic *topic = topic_of(lane->view, part->topic);
-    if (part->now.state == LINK_STOPPED || part->skipping)
-        return;
-    if (topic == NULL) {
-        link_part_wait(lane->links, part, "the source has no such topic, or it is not mirrored");
-        return;
-    }
-    aim(lane, part, topic);
-    if (topic->blocked[0] != '\0')
-        link_part_wait(lane->links, part, topic->blocked);
-    else if (part->wants_target)
-        link_part_wait(lane->links, part, "its topic here is being made");
-    else if (part->now.state == LINK_WAITING)
-        ask(lane, slot, part->topic, part->partition, part, false);
-    else if (opened_of(lane, slice_str(part->topic), part->partition) == NULL)
-        open_part(lane, slot, part);
-}
-
-static void settle_parts(struct link_lane *lane)
-{
-    for (int32_t i = 0; i < lane_slots(lane->lane); i++) {
-        struct lane_partition *slot = active(lane, i);
-        for (size_t j = 0; slot != NULL && j < link_part_count(slot); j++)
-            settle_part(lane, slot, link_part_at(slot, j));
-    }
-    for (size_t t = 0; t < lane->view->count; t++) {
-        const struct scout_topic *topic = &lane->view->topics[t];
-        for (int32_t p = 0; p < topic->partitions; p++) {
-            struct lane_partition *slot = owner_of(lane, topic->name, p);
-            if (slot != NULL && link_part_find(slot, slice_str(topic->name), p) == NULL)
-                ask(lane, slot, topic->name, p, NULL,
-                    lane->config.latest && link_slot_fresh(slot) && p < topic->first);
-        }
-    }
-}
-
-static void renew_view(struct link_lane *lane, bool *changed)
+static void renew_view(struct link_lane *lane)
 {
     struct scout_view *view = scout_view(lane->config.scout);
-    if (view == lane->view) {
-        if (view != NULL)
-            scout_view_drop(lane->config.scout, &view);
-        return;
-    }
     if (lane->view != NULL)
         scout_view_drop(lane->config.scout, &lane->view);
     lane->view = view;
-    *changed = true;
 }
 
 static void settle(struct link_lane *lane)
 {
-    uint64_t slots = slots_now(lane);
-    bool changed = slots != lane->seen_slots || links_changes(lane->links) != lane->seen_changes;
-    if (clock_mono_ms() >= lane->look_ms) {
-        renew_view(lane, &changed);
-        for (size_t i = 0; i < lane->asked_count; i++)
-            changed = changed || lane->asked[i].again_ms <= clock_mono_ms();
-    }
-    if (!changed)
-        return;
-    close_outdated(lane);
-    lane->seen_slots = slots;
-    if (lane->view != NULL)
-        settle_parts(lane);
-    lane->seen_changes = links_changes(lane->links);
+    bool looks = clock_mono_ms() >= lane->look_ms;
+    if (looks)
+        renew_view(lane);
+    link_feed_settle(lane->of, lane->view == NULL ? NULL : &lane->view->seen, looks,
+                     clock_mono_ms());
 }
 
 // ---- Records
-
-static size_t size_of(const struct record *record)
-{
-    size_t size = sizeof(struct link_input) + record->header_count * sizeof(struct header) +
-                  record->key.len + record->value.len;
-    for (size_t i = 0; i < record->header_count; i++)
-        size += record->headers[i].name.len + record->headers[i].value.len;
-    return size;
-}
-
-static struct slice copied(struct slice s, char **at)
-{
-    if (slice_none(s))
-        return s;
-    struct slice copy = {*at, s.len};
-    if (s.len > 0)
-        memcpy(*at, s.ptr, s.len);
-    *at += s.len;
-    return copy;
-}
-
-// One block: the input, the headers, then the bytes. The topic's name is the part's.
-static struct link_input *input_of(const struct opened *opened, const struct record *record)
-{
-    struct link_input *input = malloc(size_of(record) + 1);
-    if (input == NULL)
-        abort();
-    *input = (struct link_input){
-        .base = {.slot = opened->slot, .epoch = opened->epoch},
-        .part = opened->part,
-        .serial = opened->serial,
-        .record = *record,
-    };
-    struct header *headers = (struct header *)(input + 1);
-    char *at = (char *)(headers + record->header_count);
-    input->record.topic = slice_str(opened->part->topic);
-    input->record.key = copied(record->key, &at);
-    input->record.value = copied(record->value, &at);
-    for (size_t i = 0; i < record->header_count; i++)
-        headers[i] = (struct header){copied(record->headers[i].name, &at),
-                                     copied(record->headers[i].value, &at)};
-    input->record.headers = headers;
-    input->size = size_of(record);
-    return input;
-}
 
 static void on_error(struct link_lane *lane, const struct record *record, enum ka_err error,
                      const struct err_text *text)
@@ -498,7 +183,7 @@ static void on_error(struct link_lane *lane, const struct record *record, enum k
              SLICE_FMT(lane->config.link.source), err_name(error), text->text);
     if (topic[0] == '\0')
         scout_heard(lane->config.scout, error, text->text);
-    let_wait(lane, topic, topic[0] == '\0' ? -1 : record->partition, text->text);
+    link_feed_suspect(lane->of, topic, topic[0] == '\0' ? -1 : record->partition, text->text);
 }
 
 typedef void give_result(void *context, struct lane_result *result);
@@ -506,14 +191,10 @@ typedef void give_result(void *context, struct lane_result *result);
 static void on_record(struct link_lane *lane, const struct record *record, give_result *give,
                       void *context)
 {
-    struct opened *opened = opened_of(lane, record->topic, record->partition);
-    if (opened == NULL || record->offset < opened->next)
+    struct link_input *input = link_feed_record(lane->of, record);
+    if (input == NULL)
         return;
-    opened->next = record->offset + 1;
-    opened->end = -1;
     lane->heard = true;
-    struct link_input *input = input_of(opened, record);
-    lane->held += input->size;
     give(context, &input->base);
 }
 
@@ -522,9 +203,8 @@ static enum lane_feed_state read_records(struct link_lane *lane, give_result *gi
     for (int i = 0; i < RECORDS_PER_TURN; i++) {
         struct record record;
         struct err_text text = {""};
-        struct opened *opened;
         enum ka_err err = KA_OK;
-        if (lane->held >= HELD_MAX)
+        if (link_feed_full(lane->of))
             return LANE_FEED_FULL;
         switch (io_kafka_reader_next(lane->reader, 0, &record, &err, &text)) {
         case IO_KAFKA_READ_NOTHING:
@@ -533,11 +213,7 @@ static enum lane_feed_state read_records(struct link_lane *lane, give_result *gi
             on_record(lane, &record, give, context);
             break;
         case IO_KAFKA_READ_END:
-            opened = opened_of(lane, record.topic, record.partition);
-            if (opened != NULL && record.offset > opened->next) {
-                opened->end = record.offset;
-                opened->end_ms = clock_mono_ms();
-            }
+            link_feed_end(lane->of, record.topic, record.partition, record.offset, clock_mono_ms());
             break;
         case IO_KAFKA_READ_ERROR:
             on_error(lane, &record, err, &text);
@@ -549,26 +225,16 @@ static enum lane_feed_state read_records(struct link_lane *lane, give_result *gi
 
 static void give_ends(struct link_lane *lane, give_result *give, void *context)
 {
-    int64_t before_ms = clock_mono_ms() - END_AFTER_MS;
-    for (size_t i = 0; i < lane->opened_count; i++) {
-        struct opened *opened = &lane->opened[i];
-        if (opened->end <= opened->next || opened->end_ms > before_ms)
-            continue;
-        const struct record end = {.partition = opened->part->partition, .offset = opened->end};
-        struct link_input *input = input_of(opened, &end);
-        input->end = true;
-        lane->held += input->size;
-        opened->next = opened->end;
-        opened->end = -1;
+    struct link_input *input;
+    while ((input = link_feed_rest(lane->of, clock_mono_ms())) != NULL)
         give(context, &input->base);
-    }
 }
 
 static void take_picture(struct link_lane *lane)
 {
     struct link_lane_picture picture = {.stats = *links_stats(lane->links)};
     for (int32_t i = 0; i < lane_slots(lane->lane); i++) {
-        const struct lane_partition *slot = active(lane, i);
+        const struct lane_partition *slot = link_feed_slot(lane->of, i);
         for (size_t j = 0; slot != NULL && j < link_part_count(slot); j++) {
             const struct link_part *part = link_part_at(slot, j);
             picture.parts++;
@@ -594,7 +260,10 @@ static void take_picture(struct link_lane *lane)
 static void begin(void *context, struct lane *of, int wake_fd)
 {
     struct link_lane *lane = context;
+    const struct link_doors doors = {lane, open_part, close_part, ask, want};
     lane->lane = of;
+    lane->of =
+        link_feed_new(lane->links, of, lane->config.link.links_topic, lane->config.latest, &doors);
     mailbox_init(&lane->box, wake_fd);
     scout_join(lane->config.scout, &lane->box);
     io_kafka_reader_wake(lane->reader, wake_fd);
@@ -623,10 +292,7 @@ static enum lane_feed_state turn(void *context, bool stopping, give_result *give
 static void release(void *context, struct lane_result *result)
 {
     struct link_lane *lane = context;
-    struct link_input *input = (struct link_input *)(void *)result;
-    KA_ASSERT(lane->held >= input->size);
-    lane->held -= input->size;
-    free(input);
+    link_feed_release(lane->of, result);
 }
 
 static void end(void *context)
@@ -647,7 +313,6 @@ enum ka_err link_lane_start(const struct link_lane_config *config, struct link_l
     if (made == NULL)
         abort();
     made->config = *config;
-    made->seen_changes = -1;
     pthread_mutex_init(&made->picture_lock, NULL);
     made->links = links_new(&config->link);
     made->feed = (struct lane_feed){
@@ -683,8 +348,7 @@ void link_lane_join(struct link_lane **lane)
     if (gone->view != NULL)
         scout_view_drop(gone->config.scout, &gone->view);
     links_free(&gone->links);
-    free(gone->opened);
-    free(gone->asked);
+    link_feed_free(&gone->of);
     pthread_mutex_destroy(&gone->picture_lock);
     free(gone);
 }

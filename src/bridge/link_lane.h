@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One lane of a link on real clients: a lane thread of this cluster whose feed is a reader of the
-// source cluster. Says to the processor what the scout found out, reads what it wants to have read,
-// and hands the records over as results. Decides nothing itself.
+// source cluster. Reads what core/link_feed.h wants to have read, asks the scout what it wants to
+// know, and hands the records over as results. Decides nothing itself.
 #ifndef KA_BRIDGE_LINK_LANE_H
 #define KA_BRIDGE_LINK_LANE_H
 

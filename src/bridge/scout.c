@@ -59,7 +59,7 @@ void scout_health(struct scout *scout, struct scout_health *health)
 {
     pthread_mutex_lock(&scout->lock);
     *health = scout->health;
-    health->topics = scout->view == NULL ? 0 : scout->view->count;
+    health->topics = scout->view == NULL ? 0 : scout->view->seen.count;
     pthread_mutex_unlock(&scout->lock);
 }
 
@@ -100,9 +100,9 @@ void scout_view_drop(struct scout *scout, struct scout_view **view)
     *view = NULL;
 }
 
-static struct scout_topic *topic_of(const struct scout_view *view, const char *name)
+static struct link_mirror *topic_of(const struct scout_view *view, const char *name)
 {
-    for (size_t i = 0; view != NULL && i < view->count; i++)
+    for (size_t i = 0; view != NULL && i < view->seen.count; i++)
         if (strcmp(view->topics[i].name, name) == 0)
             return &view->topics[i];
     return NULL;
@@ -111,25 +111,26 @@ static struct scout_topic *topic_of(const struct scout_view *view, const char *n
 static struct scout_view *copy_view(const struct scout_view *from, size_t room)
 {
     struct scout_view *view = calloc(1, sizeof *view);
-    size_t count = from == NULL ? 0 : from->count;
+    size_t count = from == NULL ? 0 : from->seen.count;
     if (view == NULL)
         abort();
     view->topics = calloc((room > count ? room : count) + 1, sizeof *view->topics);
     if (view->topics == NULL)
         abort();
     view->holders = 1;
-    view->version = from == NULL ? 1 : from->version + 1;
+    view->seen.version = from == NULL ? 1 : from->seen.version + 1;
     if (count > 0)
         memcpy(view->topics, from->topics, count * sizeof *view->topics);
-    view->count = count;
+    view->seen.count = count;
+    view->seen.topics = view->topics;
     return view;
 }
 
 static bool same_view(const struct scout_view *a, const struct scout_view *b)
 {
-    if (a == NULL || a->count != b->count)
+    if (a == NULL || a->seen.count != b->seen.count)
         return false;
-    for (size_t i = 0; i < a->count; i++)
+    for (size_t i = 0; i < a->seen.count; i++)
         if (memcmp(&a->topics[i], &b->topics[i], sizeof a->topics[i]) != 0)
             return false;
     return true;
@@ -185,47 +186,36 @@ static void post(struct scout *scout, struct mailbox *to, const struct scout_mai
 
 static void suspect(struct scout *scout, const char *topic, int32_t partition, const char *why)
 {
-    struct scout_mail mail = {.type = SCOUT_SUSPECT, .partition = partition};
-    snprintf(mail.topic, sizeof mail.topic, "%s", topic);
-    err_set(&mail.text, KA_ERR_RETRY, "%s", why);
+    struct scout_mail mail = {.type = SCOUT_SUSPECT, .question = {.partition = partition}};
+    snprintf(mail.question.topic, sizeof mail.question.topic, "%s", topic);
+    err_set(&mail.answer.text, KA_ERR_RETRY, "%s", why);
     log_info("link", "suspect", "source=%.*s partition=%s/%d reason=%s",
              SLICE_FMT(scout->config.topics.source), topic, partition, why);
     post(scout, NULL, &mail);
 }
 
-static struct scout_job *new_job(enum scout_job_type type, const char *topic)
+static struct scout_job *new_job(enum scout_job_type type)
 {
     struct scout_job *job = calloc(1, sizeof *job);
     if (job == NULL)
         abort();
     job->type = type;
-    snprintf(job->topic, sizeof job->topic, "%s", topic);
     return job;
 }
 
-void scout_compare(struct scout *scout, const struct scout_question *question)
+void scout_compare(struct scout *scout, const struct link_question *question, struct mailbox *reply)
 {
-    struct scout_job *job = new_job(SCOUT_JOB_COMPARE, question->topic);
-    const struct link_part *part = question->part;
-    job->partition = question->partition;
-    job->slot = question->slot;
-    job->epoch = question->epoch;
-    job->reply = question->reply;
-    job->begins = part == NULL;
-    job->latest = question->latest;
-    if (part != NULL) {
-        job->serial = part->serial;
-        job->next = part->settled.next;
-        job->last_offset = part->settled.last_offset;
-        job->last_time_ms = part->settled.last_time_ms;
-        job->last_hash = part->settled.last_hash;
-    }
+    struct scout_job *job = new_job(SCOUT_JOB_COMPARE);
+    job->question = *question;
+    job->reply = reply;
     mailbox_post(&scout->jobs, &job->mail);
 }
 
 void scout_want(struct scout *scout, const char *topic)
 {
-    mailbox_post(&scout->jobs, &new_job(SCOUT_JOB_WANT, topic)->mail);
+    struct scout_job *job = new_job(SCOUT_JOB_WANT);
+    snprintf(job->question.topic, sizeof job->question.topic, "%s", topic);
+    mailbox_post(&scout->jobs, &job->mail);
 }
 
 // ---- Looking
@@ -258,11 +248,11 @@ enum ka_err scout_reach(struct scout *scout, struct err_text *text)
     return KA_OK;
 }
 
-static void fill_topic(const struct scout *scout, struct scout_topic *topic,
+static void fill_topic(const struct scout *scout, struct link_mirror *topic,
                        const struct io_kafka_topic *from, bool inbox)
 {
     const char *name = from->name;
-    const struct scout_topic *before = topic_of(scout->view, name);
+    const struct link_mirror *before = topic_of(scout->view, name);
     struct buf target = {0};
     if (inbox)
         buf_str(&target, scout->config.inbox);
@@ -287,14 +277,14 @@ static enum ka_err list_source(struct scout *scout, struct scout_view **view, st
         return err;
     const struct scout_config *config = &scout->config;
     *view = copy_view(NULL, count);
-    (*view)->version = scout->view == NULL ? 1 : scout->view->version + 1;
+    (*view)->seen.version = scout->view == NULL ? 1 : scout->view->seen.version + 1;
     for (size_t i = 0; i < count; i++) {
         const char *name = topics[i].name;
         bool inbox = config->commands != NULL && strcmp(name, config->commands) == 0;
         if (!inbox && link_topic_match(&config->topics, slice_str(name)) < 0)
             continue;
         if (topics[i].partitions > 0)
-            fill_topic(scout, &(*view)->topics[(*view)->count++], &topics[i], inbox);
+            fill_topic(scout, &(*view)->topics[(*view)->seen.count++], &topics[i], inbox);
     }
     return KA_OK;
 }
@@ -305,9 +295,9 @@ static enum ka_err list_targets(struct scout *scout, struct scout_view *view, st
     size_t count = 0;
     enum ka_err err =
         io_kafka_topics(scout->config.target, SCOUT_CALL_MS, &scout->arena, &topics, &count, text);
-    for (size_t t = 0; err == KA_OK && t < view->count; t++) {
-        struct scout_topic *topic = &view->topics[t];
-        const struct scout_topic *before = topic_of(scout->view, topic->name);
+    for (size_t t = 0; err == KA_OK && t < view->seen.count; t++) {
+        struct link_mirror *topic = &view->topics[t];
+        const struct link_mirror *before = topic_of(scout->view, topic->name);
         for (size_t i = 0; i < count; i++)
             if (strcmp(topics[i].name, topic->target) == 0)
                 topic->target_partitions = topics[i].partitions;
@@ -324,8 +314,8 @@ static enum ka_err list_targets(struct scout *scout, struct scout_view *view, st
 static void compare_views(struct scout *scout, const struct scout_view *view)
 {
     const struct scout_view *before = scout->view;
-    for (size_t i = 0; before != NULL && i < before->count; i++) {
-        const struct scout_topic *now = topic_of(view, before->topics[i].name);
+    for (size_t i = 0; before != NULL && i < before->seen.count; i++) {
+        const struct link_mirror *now = topic_of(view, before->topics[i].name);
         if (now == NULL)
             suspect(scout, before->topics[i].name, -1, "the topic is gone");
         else if (now->partitions < before->topics[i].partitions)
@@ -347,7 +337,7 @@ static enum ka_err look_at_ends(struct scout *scout, const struct scout_view *vi
                                 struct err_text *text)
 {
     size_t count = 0;
-    for (size_t i = 0; i < view->count; i++)
+    for (size_t i = 0; i < view->seen.count; i++)
         count += (size_t)view->topics[i].partitions;
     // The names live with the edges.
     struct io_kafka_edge *ends = calloc(count + 1, sizeof *ends + 250);
@@ -355,7 +345,7 @@ static enum ka_err look_at_ends(struct scout *scout, const struct scout_view *vi
         abort();
     char *names = (char *)(ends + count + 1);
     size_t at = 0;
-    for (size_t i = 0; i < view->count; i++)
+    for (size_t i = 0; i < view->seen.count; i++)
         for (int32_t p = 0; p < view->topics[i].partitions; p++, at++) {
             ends[at] = (struct io_kafka_edge){names + at * 250, p, -1};
             snprintf(names + at * 250, 250, "%s", view->topics[i].name);
@@ -406,7 +396,7 @@ static enum ka_err look(struct scout *scout, struct err_text *text)
 static void make_target(struct scout *scout, const char *name)
 {
     struct scout_view *view = copy_view(scout->view, 0);
-    struct scout_topic *topic = topic_of(view, name);
+    struct link_mirror *topic = topic_of(view, name);
     struct err_text text = {""};
     bool missing = topic != NULL && topic->target_partitions < topic->partitions;
     if (!missing) {
@@ -429,15 +419,8 @@ static void make_target(struct scout *scout, const char *name)
 
 static void answer(struct scout *scout, const struct scout_job *job)
 {
-    struct scout_mail mail = {.type = SCOUT_COMPARED,
-                              .partition = job->partition,
-                              .slot = job->slot,
-                              .epoch = job->epoch,
-                              .serial = job->serial,
-                              .error = job->error,
-                              .text = job->text,
-                              .next = job->next};
-    snprintf(mail.topic, sizeof mail.topic, "%s", job->topic);
+    const struct scout_mail mail = {
+        .type = SCOUT_COMPARED, .question = job->question, .answer = job->answer};
     post(scout, job->reply, &mail);
 }
 
@@ -452,7 +435,7 @@ static void serve(struct scout *scout, struct mail *first)
             jobs[count++] = job;
             continue;
         }
-        make_target(scout, job->topic);
+        make_target(scout, job->question.topic);
         free(job);
     }
     if (count > 0)

@@ -8,7 +8,7 @@
 #define KA_BRIDGE_SCOUT_H
 
 #include "core/breaker.h"
-#include "core/link.h"
+#include "core/link_feed.h"
 #include "core/link_topic.h"
 #include "engine/mailbox.h"
 #include "io/kafka_admin.h"
@@ -26,22 +26,11 @@ struct scout_config {
     size_t record_max;
 };
 
-struct scout_topic {
-    char name[250];
-    char target[250];
-    int32_t partitions;        // in the source
-    int32_t first;             // at the first look; 0 = it was not there
-    int32_t target_partitions; // 0 = it does not exist here
-    bool inbox;
-    char blocked[LINK_TEXT_MAX]; // why nothing may be copied to it as it is; empty = it may
-};
-
 // What the last look has found; immutable, shared.
 struct scout_view {
     int holders;
-    int64_t version; // grows
-    struct scout_topic *topics;
-    size_t count;
+    struct link_view seen;
+    struct link_mirror *topics; // of `seen`
 };
 
 // To a lane.
@@ -52,14 +41,8 @@ enum scout_mail_type {
 struct scout_mail {
     struct mail mail;
     enum scout_mail_type type;
-    char topic[250];
-    int32_t partition; // SUSPECT: -1 = all of the topic; topic "" = everything
-    int32_t slot;
-    int32_t epoch;
-    int64_t serial;
-    enum ka_err error; // DIVERGED: they do not agree; class RETRY: ask again
-    struct err_text text;
-    int64_t next; // where to read on
+    struct link_question question; // SUSPECT: partition -1 = all of the topic; topic "" = all
+    struct link_answer answer;     // SUSPECT: why
 };
 
 struct scout;
@@ -76,18 +59,9 @@ void scout_leave(struct scout *scout, struct mailbox *box);
 struct scout_view *scout_view(struct scout *scout);
 void scout_view_drop(struct scout *scout, struct scout_view **view);
 
-// Compares a part with the source; `part` NULL = never copied: asks where to begin. Answered to
-// `reply` with slot, epoch and serial as given.
-struct scout_question {
-    const char *topic;
-    int32_t partition;
-    int32_t slot;
-    int32_t epoch;
-    const struct link_part *part;
-    bool latest; // begin with what comes from now on
-    struct mailbox *reply;
-};
-void scout_compare(struct scout *scout, const struct scout_question *question);
+// Compares a part with the source. Answered to `reply` with the question as given.
+void scout_compare(struct scout *scout, const struct link_question *question,
+                   struct mailbox *reply);
 // A record waits for its topic here: it is created or grown, then the view changes.
 void scout_want(struct scout *scout, const char *topic);
 // The lanes met the source: well, or with an error.

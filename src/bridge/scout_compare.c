@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is the source still what was copied? Kafka's own answers to that (topic ids, leader epochs) are
-// not to be seen through librdkafka 2.0.2, so the record that was read last is read again and its
-// fingerprint compared, and the next offset must lie within the log. What this cannot see: a log
-// that lost its end or was created again, grew beyond the last record, and holds the very same
-// record there; and a new log after the last record was removed by retention.
+// Asks the source what core/link_compare.h wants to know of it: where its partitions begin and end,
+// and the records that were read last.
 #include "bridge/scout_internal.h"
 
 #include "core/assert.h"
@@ -14,90 +11,35 @@
 
 enum { READ_MS = 5000, POLL_MS = 50, SMALL_FETCH_KBYTES = 16 };
 
-static void settle(struct scout_job *job, enum ka_err error)
-{
-    job->settled = true;
-    job->error = error;
-}
-
 static void settle_all(struct scout_job **jobs, size_t count, enum ka_err error,
                        const struct err_text *text)
 {
     for (size_t i = 0; i < count; i++) {
-        if (jobs[i]->settled)
+        if (jobs[i]->answer.settled)
             continue;
-        jobs[i]->text = *text;
-        settle(jobs[i], error);
+        jobs[i]->answer.text = *text;
+        link_settle(&jobs[i]->answer, error);
     }
-}
-
-// The next offset must lie within the log. What settles nothing is left for the fingerprint.
-static void compare_range(struct scout_job *job, int64_t start, int64_t end)
-{
-    const char *topic = job->topic;
-    if (start < 0 || end < 0)
-        settle(job, err_set(&job->text, KA_ERR_RETRY,
-                            "%s/%d: the source does not say where it begins and ends", topic,
-                            job->partition));
-    else if (job->begins) {
-        job->next = job->latest ? end : start;
-        settle(job, KA_OK);
-    } else if (job->next > end)
-        settle(job,
-               err_set(&job->text, KA_ERR_DIVERGED,
-                       "%s/%d: copied up to offset %" PRId64 ", but the source ends at %" PRId64
-                       ": it was truncated or created again",
-                       topic, job->partition, job->next, end));
-    else if (job->next < start)
-        settle(job, err_set(&job->text, KA_ERR_DIVERGED,
-                            "%s/%d: offsets %" PRId64 " to %" PRId64
-                            " were removed from the source before they were copied",
-                            topic, job->partition, job->next, start - 1));
-    else if (job->last_offset < start) // nothing was read yet, or it is not kept any more
-        settle(job, KA_OK);
-}
-
-static void compare_record(struct scout_job *job, const struct record *record)
-{
-    if (record->offset > job->last_offset) {
-        settle(job, err_set(&job->text, KA_ERR_NOT_FOUND, "%s/%d: offset %" PRId64 " is gone",
-                            job->topic, job->partition, job->last_offset));
-        return;
-    }
-    bool same =
-        record->timestamp_ms == job->last_time_ms && link_fingerprint(record) == job->last_hash;
-    settle(job, same ? KA_OK
-                     : err_set(&job->text, KA_ERR_DIVERGED,
-                               "%s/%d: offset %" PRId64
-                               " holds another record than the one that was read there: the topic "
-                               "was truncated or created again",
-                               job->topic, job->partition, job->last_offset));
 }
 
 static struct scout_job *job_of(struct scout_job **jobs, size_t count, const struct record *record)
 {
     for (size_t i = 0; i < count; i++)
-        if (!jobs[i]->settled && jobs[i]->partition == record->partition &&
-            slice_eq(slice_str(jobs[i]->topic), record->topic))
+        if (!jobs[i]->answer.settled && jobs[i]->question.partition == record->partition &&
+            slice_eq(slice_str(jobs[i]->question.topic), record->topic))
             return jobs[i];
     return NULL;
 }
 
-// A compacted topic may have dropped the record since: that is no loss.
 static void judge_missing(struct scout *scout, struct scout_job *job)
 {
     struct io_kafka_settings found;
     struct err_text text;
-    enum ka_err err = io_kafka_topic_config(scout->admin, job->topic, SCOUT_CALL_MS, &scout->arena,
-                                            &found, &text);
+    enum ka_err err = io_kafka_topic_config(scout->admin, job->question.topic, SCOUT_CALL_MS,
+                                            &scout->arena, &found, &text);
     bool compacted = err != KA_OK || // may not be asked: it could be
                      strstr(io_kafka_setting(&found, "cleanup.policy"), "compact") != NULL;
-    job->error = compacted ? KA_OK
-                           : err_set(&job->text, KA_ERR_DIVERGED,
-                                     "%s/%d: the record at offset %" PRId64
-                                     " that was read last is gone: the topic was truncated or "
-                                     "created again",
-                                     job->topic, job->partition, job->last_offset);
+    link_compare_missing(&job->question, compacted, &job->answer);
 }
 
 static enum ka_err open_reader(struct scout *scout, struct err_text *text)
@@ -111,7 +53,8 @@ static enum ka_err open_reader(struct scout *scout, struct err_text *text)
 static void close_part(struct scout *scout, const struct scout_job *job)
 {
     struct err_text ignored;
-    enum ka_err err = io_kafka_reader_remove(scout->reader, job->topic, job->partition, &ignored);
+    enum ka_err err = io_kafka_reader_remove(scout->reader, job->question.topic,
+                                             job->question.partition, &ignored);
     KA_ASSERT(err == KA_OK);
 }
 
@@ -128,21 +71,20 @@ static void read_records(struct scout *scout, struct scout_job **jobs, size_t co
         case IO_KAFKA_READ_NOTHING:
             break;
         case IO_KAFKA_READ_END: // nothing from there on is to be seen
-            record.offset = INT64_MAX;
             job = job_of(jobs, count, &record);
             if (job != NULL)
-                compare_record(job, &record);
+                link_compare_record(&job->question, NULL, &job->answer);
             break;
         case IO_KAFKA_READ_RECORD:
             job = job_of(jobs, count, &record);
             if (job != NULL)
-                compare_record(job, &record);
+                link_compare_record(&job->question, &record, &job->answer);
             break;
         case IO_KAFKA_READ_ERROR:
             job = job_of(jobs, count, &record);
             if (job != NULL) {
-                job->text = text;
-                settle(job, KA_ERR_RETRY); // the range is looked at again
+                job->answer.text = text;
+                link_settle(&job->answer, KA_ERR_RETRY); // the range is looked at again
             }
             break;
         }
@@ -152,12 +94,14 @@ static void read_records(struct scout *scout, struct scout_job **jobs, size_t co
         open--;
     }
     for (size_t i = 0; i < count; i++) {
-        if (jobs[i]->settled)
+        struct link_answer *answer = &jobs[i]->answer;
+        if (answer->settled)
             continue;
         close_part(scout, jobs[i]);
-        settle(jobs[i], err_set(&jobs[i]->text, KA_ERR_TIMEOUT,
-                                "%s/%d: the source did not give offset %" PRId64 " in %d ms",
-                                jobs[i]->topic, jobs[i]->partition, jobs[i]->last_offset, READ_MS));
+        link_settle(answer, err_set(&answer->text, KA_ERR_TIMEOUT,
+                                    "%s/%d: the source did not give offset %" PRId64 " in %d ms",
+                                    jobs[i]->question.topic, jobs[i]->question.partition,
+                                    jobs[i]->question.last_offset, READ_MS));
     }
 }
 
@@ -167,21 +111,22 @@ static void compare_fingerprints(struct scout *scout, struct scout_job **jobs, s
     size_t open = 0;
     enum ka_err err = open_reader(scout, &text);
     for (size_t i = 0; i < count && err == KA_OK; i++) {
-        if (jobs[i]->settled)
+        const struct link_question *question = &jobs[i]->question;
+        if (jobs[i]->answer.settled)
             continue;
-        err = io_kafka_reader_add(scout->reader, jobs[i]->topic, jobs[i]->partition,
-                                  jobs[i]->last_offset, &jobs[i]->text);
+        err = io_kafka_reader_add(scout->reader, question->topic, question->partition,
+                                  question->last_offset, &jobs[i]->answer.text);
         if (err == KA_OK)
             open++;
         else
-            settle(jobs[i], KA_ERR_RETRY);
+            link_settle(&jobs[i]->answer, KA_ERR_RETRY);
     }
     if (err != KA_OK)
         settle_all(jobs, count, KA_ERR_RETRY, &text);
     if (open > 0)
         read_records(scout, jobs, count, open);
     for (size_t i = 0; i < count; i++)
-        if (jobs[i]->error == KA_ERR_NOT_FOUND)
+        if (jobs[i]->answer.error == KA_ERR_NOT_FOUND)
             judge_missing(scout, jobs[i]);
 }
 
@@ -192,7 +137,7 @@ void scout_compare_batch(struct scout *scout, struct scout_job **jobs, size_t co
     KA_ASSERT(count > 0 && count <= SCOUT_BATCH_MAX);
     for (size_t i = 0; i < count; i++)
         edges[i] = edges[count + i] =
-            (struct io_kafka_edge){jobs[i]->topic, jobs[i]->partition, -1};
+            (struct io_kafka_edge){jobs[i]->question.topic, jobs[i]->question.partition, -1};
     enum ka_err err = scout_reach(scout, &text);
     if (err == KA_OK)
         err = io_kafka_edges(scout->admin, false, edges, count, SCOUT_CALL_MS, &text);
@@ -204,6 +149,7 @@ void scout_compare_batch(struct scout *scout, struct scout_job **jobs, size_t co
         return;
     }
     for (size_t i = 0; i < count; i++)
-        compare_range(jobs[i], edges[i].offset, edges[count + i].offset);
+        link_compare_range(&jobs[i]->question, edges[i].offset, edges[count + i].offset,
+                           &jobs[i]->answer);
     compare_fingerprints(scout, jobs, count);
 }

@@ -14,22 +14,9 @@ enum scout_job_type { SCOUT_JOB_COMPARE, SCOUT_JOB_WANT };
 struct scout_job {
     struct mail mail;
     enum scout_job_type type;
-    char topic[250];
-    int32_t partition;
-    int32_t slot;
-    int32_t epoch;
-    int64_t serial;
-    bool begins; // never copied
-    bool latest;
-    int64_t next;
-    int64_t last_offset;
-    int64_t last_time_ms;
-    int64_t last_hash;
+    struct link_question question; // WANT: the topic only
+    struct link_answer answer;
     struct mailbox *reply;
-    // While it is compared.
-    bool settled;
-    enum ka_err error;
-    struct err_text text;
 };
 
 struct scout {
@@ -65,8 +52,8 @@ KA_MUST_USE enum ka_err scout_reach(struct scout *scout, struct err_text *text);
 // scout_compare.c: settles each of the jobs.
 void scout_compare_batch(struct scout *scout, struct scout_job **jobs, size_t count);
 // scout_target.c: topics here.
-void scout_make_target(struct scout *scout, struct scout_topic *topic);
+void scout_make_target(struct scout *scout, struct link_mirror *topic);
 // Settings of an existing topic that would change what is copied: into topic->blocked.
-void scout_check_target(struct scout *scout, struct scout_topic *topic);
+void scout_check_target(struct scout *scout, struct link_mirror *topic);
 
 #endif

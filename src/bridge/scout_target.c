@@ -11,7 +11,7 @@
 
 enum { CREATE_MS = 10000, SETTINGS_MAX = 8, BATCH_BYTES = 1000000 };
 
-static void block(struct scout_topic *topic, const char *what, const struct err_text *text)
+static void block(struct link_mirror *topic, const char *what, const struct err_text *text)
 {
     snprintf(topic->blocked, sizeof topic->blocked, "%s %s: %s", what, topic->target, text->text);
     log_warn("link", "blocked", "topic=%s target=%s error=%s", topic->name, topic->target,
@@ -29,7 +29,7 @@ static int32_t insync_of(const struct scout *scout, const struct io_kafka_settin
     return least > wanted ? least : wanted;
 }
 
-void scout_make_target(struct scout *scout, struct scout_topic *topic)
+void scout_make_target(struct scout *scout, struct link_mirror *topic)
 {
     struct err_text text = {""};
     topic->blocked[0] = '\0';
@@ -90,7 +90,7 @@ void scout_make_target(struct scout *scout, struct scout_topic *topic)
                  topic->partitions);
 }
 
-void scout_check_target(struct scout *scout, struct scout_topic *topic)
+void scout_check_target(struct scout *scout, struct link_mirror *topic)
 {
     struct io_kafka_settings found;
     struct err_text text = {""};

@@ -24,6 +24,7 @@
 #include "core/assert.h"
 #include "core/hash.h"
 #include "core/origin.h"
+#include "core/rule.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -284,7 +285,7 @@ static bool take(struct links *links, struct link_part *part, const struct recor
                   ORIGIN_TOPIC_MAX + 2 * ORIGIN_CLUSTER_MAX;
     struct err_text text = {""};
     struct slice mark = origin_of(record);
-    if (!slice_none(mark)) {
+    if (!slice_none(mark) && KA_RULE(RULE_LINK_ORIGIN)) {
         struct origin origin;
         if (origin_decode(mark, &origin, &text) != KA_OK) {
             stop_at(part, record, text.text);
@@ -325,8 +326,9 @@ static enum ka_err on_result(void *context, struct lane_partition *partition,
     struct link_slot *slot = partition->owner;
     const struct record *record = &input->record;
     (void)text;
-    bool counts = input->serial == part->serial && part->now.state == LINK_READING &&
-                  !part->skipping && record->offset >= part->now.next;
+    bool current = input->serial == part->serial || !KA_RULE(RULE_LINK_SERIAL);
+    bool is_new = record->offset >= part->now.next || !KA_RULE(RULE_LINK_NEXT);
+    bool counts = current && is_new && part->now.state == LINK_READING && !part->skipping;
     if (!counts)
         return KA_OK;
     slot->working = true;
@@ -390,8 +392,8 @@ static enum ka_err on_record(void *context, struct lane_partition *partition,
         return KA_OK; // the lane of that link obeys it
     struct link_part *part = link_part_find(partition, skip.topic, skip.partition);
     // Once only, and only as it was meant: where the operator saw it standing.
-    if (part != NULL && part->now.control < record->offset && part->now.next == skip.from &&
-        !part->skipping)
+    bool meant = part != NULL && part->now.control < record->offset && part->now.next == skip.from;
+    if ((meant || (part != NULL && !KA_RULE(RULE_LINK_SKIP))) && !part->skipping)
         obey(part, &skip, record->offset);
     struct output gone = {.topic = links->config.links_topic,
                           .partition = record->partition,
@@ -445,7 +447,7 @@ static enum ka_err work(void *context, struct lane_partition *partition, struct 
 static void write_progress(struct links *links, const struct lane_partition *partition,
                            const struct link_part *part, struct lane_batch *batch)
 {
-    const struct link_mark *mark = &part->now;
+    const struct link_mark *mark = KA_RULE(RULE_LINK_PROGRESS) ? &part->now : &part->settled;
     struct link_progress progress = {
         .source = links->config.source,
         .cluster = links->config.cluster,
