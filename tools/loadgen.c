@@ -96,7 +96,7 @@ static rd_kafka_t *producer(void)
 {
     const char *const pairs[][2] = {
         {"bootstrap.servers", options.bootstrap},
-        {"linger.ms", options.rate > 0 || options.lone > 0 ? "0.5" : "5"},
+        {"linger.ms", options.lone > 0 ? "0.5" : "5"}, // 5: what Java's producer has by default
         {"partitioner", "consistent_random"},
         {"socket.nagle.disable", "true"},
         {"queue.buffering.max.messages", "1000000"},

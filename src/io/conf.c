@@ -215,8 +215,9 @@ static void finish_top(struct conf *conf)
     if (config->topics.input_partitions == CONF_ABSENT)
         config->topics.input_partitions = config->shards;
     if (config->lanes.shard == CONF_ABSENT) {
-        long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-        config->lanes.shard = cpus < 1 ? 1 : cpus > 96 ? 96 : (int32_t)cpus;
+        // The other half is for the threads of the lanes' Kafka clients, which work as hard.
+        long half = sysconf(_SC_NPROCESSORS_ONLN) / 2;
+        config->lanes.shard = half < 1 ? 1 : half > 96 ? 96 : (int32_t)half;
         if (config->lanes.shard > config->shards)
             config->lanes.shard = config->shards;
     } else if (config->lanes.shard > config->shards) {

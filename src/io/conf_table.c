@@ -75,7 +75,7 @@ static const struct conf_key topics_keys[] = {
 
 static const struct conf_key lanes_keys[] = {
     {"shard", CONF_INT, FIELD(raw_config, config.lanes.shard),
-     .shown = "number of CPUs, at most `shards`", .min = 1, .max = 96,
+     .shown = "half the CPUs, at most `shards`", .min = 1, .max = 96,
      .doc = "Threads of a worker that own shards; at most `shards`."},
     {"route", CONF_INT, FIELD(raw_config, config.lanes.route), .fallback = "1", .min = 0, .max = 32,
      .doc = "Threads of a worker that turn records of user topics into commands. 0 = other "

@@ -8,8 +8,10 @@ steps=validate,reserve,charge,ship
 export KASAGA_CONFIG=$conf KASAGA_PLUGINS=${KASAGA_PLUGINS:-$KASAGA_BUILD/plugins}
 
 # write_conf [line...]: lines go to the top level of the file. One order in ten is refused at its
-# third step. Overrides: $shards, $inline, $action_keys (of the charge), $saga_keys.
+# third step. Overrides: $shards, $inline, $action_keys (of the charge), $saga_keys. Two shard lanes in
+# a worker, whatever the machine, unless a line says otherwise.
 write_conf() {
+    [[ $* == *'lanes ='* ]] || set -- 'lanes = { shard = 2; };' "$@"
     cat >"$conf" <<EOF
 app = "$app";
 region = "test";
