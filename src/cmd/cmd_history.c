@@ -103,6 +103,7 @@ bool history_line_parse(struct slice doc, struct arena *arena, struct history_li
         .reason = parsed.reason,
         .data = parsed.data,
         .region = parsed.region,
+        .placement = parsed.placement,
         .ran_by = parsed.ran_by,
         .compensation = parsed.compensation,
         .maybe_done = parsed.maybe_done,

@@ -33,7 +33,8 @@ struct history_line {
     struct slice actor;
     struct slice reason;
     struct slice data;
-    struct slice region; // of a step in another region
+    struct slice region;    // of a step in another region
+    struct slice placement; // why a step runs where it does
     struct slice ran_by;
     bool compensation;
     bool maybe_done;

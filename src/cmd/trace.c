@@ -33,8 +33,9 @@ struct course {
     int64_t attempts;
     struct slice code;
     struct slice message;
-    struct slice region; // another one than this; empty = here
-    struct slice ran_by; // "<region>/<node>" there
+    struct slice region;    // another one than this; empty = here
+    struct slice ran_by;    // "<region>/<node>" there
+    struct slice placement; // why there, if that had to be decided
     bool maybe_done;
 };
 
@@ -121,6 +122,8 @@ static void see_step(struct view *view, const struct history_line *line, struct 
         course->region = line->region;
     if (line->ran_by.len > 0)
         course->ran_by = line->ran_by;
+    if (line->placement.len > 0)
+        course->placement = line->placement;
     course->maybe_done |= line->maybe_done;
     course->ended_ms = line->time_ms;
     if (is(line, "step.started") || is(line, "compensation.started"))
@@ -214,6 +217,11 @@ static void put_course(struct buf *buf, const char *mark, struct slice name,
         buf_str(buf, course->ran_by.len > 0 ? "  by " : "  in ");
         put_safe(buf, course->ran_by.len > 0 ? course->ran_by : course->region);
     }
+    if (course->placement.len > 0) {
+        buf_str(buf, "  (");
+        put_safe(buf, course->placement);
+        buf_byte(buf, ')');
+    }
     if (strcmp(course->state, "completed") != 0 && strcmp(course->state, "undone") != 0)
         put_reason(buf, course->code, course->message);
     if (course->maybe_done && strcmp(course->state, "failed") == 0)
@@ -297,6 +305,10 @@ static void json_course(struct buf *buf, const char *name, const struct course *
         buf_json_str(buf, course->region);
         buf_str(buf, ",\"executed_by\":");
         buf_json_str(buf, course->ran_by);
+    }
+    if (course->placement.len > 0) {
+        buf_str(buf, ",\"placement\":");
+        buf_json_str(buf, course->placement);
     }
     if (course->code.len > 0) {
         buf_str(buf, ",\"code\":");

@@ -89,6 +89,11 @@ static int load(struct cmd_common *common, const char *node)
                             "%s: guarantee = \"at_least_once\" is for the demo "
                             "broker of kasaga dev only",
                             config->path);
+    else if (config->hub)
+        code = cmd_complain(CMD_BAD_CONFIG,
+                            "%s: the region %s is a hub: nothing runs in it; copies are made by "
+                            "kasaga link run",
+                            config->path, config->region);
     else {
         cmd_configure_log(config);
         code = run(config, node, common);

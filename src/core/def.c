@@ -136,8 +136,8 @@ static enum ka_err get_timeout(struct load *load, struct slice object, int64_t *
 static enum ka_err get_action(struct load *load, struct slice object, const char **name,
                               const struct action_def **action)
 {
-    static const char *const names[] = {"inline", "kind",    "name", "params",
-                                        "result", "version", NULL};
+    static const char *const names[] = {"inline", "intensive", "kind",    "name",
+                                        "params", "result",    "version", NULL};
     struct slice value = json_member(object, SLICE_LIT("action"));
     enum ka_err err = check_members(load, value, "\"action\"", names);
     if (err == KA_OK)
@@ -168,7 +168,7 @@ static enum ka_err get_compensate(struct load *load, struct slice object, struct
     return err == KA_OK ? KA_OK : err_wrap(load->text, err, "compensate");
 }
 
-// "eu-central", "tenant" or an expression.
+// "eu-central", "tenant", "least_loaded" or an expression.
 static enum ka_err get_region(struct load *load, struct slice object, struct step_def *step)
 {
     const char *source = NULL;
@@ -176,12 +176,27 @@ static enum ka_err get_region(struct load *load, struct slice object, struct ste
     if (err != KA_OK || source == NULL)
         return err;
     step->region_of_tenant = strcmp(source, "tenant") == 0;
-    if (step->region_of_tenant)
+    step->least_loaded = strcmp(source, "least_loaded") == 0;
+    if (step->region_of_tenant || step->least_loaded)
         return KA_OK;
     if (!residency_is_name(slice_str(source)))
         return get_expr(load, object, "region", &step->region_expr);
     step->region = source;
     return KA_OK;
+}
+
+// What the action says of where it runs best. "compute" has become a region when it was written.
+static enum ka_err get_intensive(struct load *load, struct slice object, struct step_def *step)
+{
+    const char *what = NULL;
+    struct slice action = json_member(object, SLICE_LIT("action"));
+    enum ka_err err = get_text(load, action, "intensive", &what);
+    if (err != KA_OK || what == NULL)
+        return err;
+    step->local_data = strcmp(what, "data") == 0;
+    return step->local_data || strcmp(what, "compute") == 0
+               ? KA_OK
+               : wrong(load, "intensive", "one that is known here");
 }
 
 static enum ka_err get_class(struct load *load, struct slice object, struct step_def *step)
@@ -220,6 +235,8 @@ static enum ka_err get_step(struct load *load, struct slice value, struct step_d
         err = get_timeout(load, value, &step->timeout_ms);
     if (err == KA_OK)
         err = get_region(load, value, step);
+    if (err == KA_OK)
+        err = get_intensive(load, value, step);
     if (err == KA_OK)
         err = get_class(load, value, step);
     return err;

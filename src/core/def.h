@@ -56,10 +56,12 @@ struct step_def {
     bool optional; // its failure does not fail the saga
     bool pivot;    // once completed there is no way back
     // Where it runs, and its compensation: a region, that of the tenant, what an expression over
-    // everything known so far gives; none of the three = here.
+    // everything known so far gives, the least loaded; none of the four = here.
     const char *region;
     bool region_of_tenant;
     struct expr *region_expr;
+    bool least_loaded;
+    bool local_data; // its action works on data of this region: here, whatever `region` says
     // Class of what `input` leaves, on the author's word; only its fields can raise it.
     bool declared;
     enum data_class dataclass;

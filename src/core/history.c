@@ -264,6 +264,7 @@ static void put_step(struct doc *doc, const struct saga *saga, const struct tran
     if (t->maybe_done)
         PUT(doc, ",\"maybe_done\":true");
     MEMBER(doc, "region", t->region);
+    MEMBER(doc, "placement", t->placement);
     MEMBER(doc, "executed_by", t->executed_by);
     put_operator(doc, t);
 }
@@ -282,7 +283,7 @@ static size_t worst_case(const struct saga *saga, const struct transition *t,
     size_t texts = 5 * saga->key.len + context->source.len + context->cause.len +
                    text_len(context->node) + saga->tenant.len + saga->dataclass.len +
                    saga->traceparent.len + t->code.len + t->message.len + t->actor.len +
-                   t->reason.len + t->region.len + t->executed_by.len;
+                   t->reason.len + t->region.len + t->placement.len + t->executed_by.len;
     if (t->type == TRANSITION_SAGA_STARTED)
         texts += strlen(saga->def->name) + saga->event_id.len + saga->type.len + saga->source.len;
     if (t->step >= 0) {
@@ -331,6 +332,7 @@ void history_format_short(const struct saga *saga, const struct transition *tran
     cut.actor = saga_cut(cut.actor, SHORT_TEXT_MAX);
     cut.reason = saga_cut(cut.reason, SHORT_TEXT_MAX);
     cut.executed_by = saga_cut(cut.executed_by, SHORT_TEXT_MAX);
+    cut.placement = saga_cut(cut.placement, SHORT_TEXT_MAX);
     struct history_context short_context = *context;
     short_context.cause = saga_cut(short_context.cause, SHORT_CAUSE_MAX);
     history_format(&short_saga, &cut, &short_context, buf);

@@ -45,6 +45,7 @@ static const struct member payload[] = {
     FIELD("region", TEXT, region),         FIELD("actor", TEXT, actor),
     FIELD("reason", TEXT, reason),         FIELD("definition", TEXT, definition),
     FIELD("data", RAW, event_data),        FIELD("truncated", NUMBER, truncated),
+    FIELD("placement", TEXT, placement),
 };
 static const struct member start_event[] = {
     FIELD("id", TEXT, event_id),

@@ -37,8 +37,9 @@ struct history_doc {
     int64_t truncated; // bytes that were left out
     bool compensation;
     bool maybe_done;
-    struct slice region; // where the step ran; empty = here
-    struct slice ran_by; // "<region>/<node>" of an attempt in another region
+    struct slice region;    // where the step ran; empty = here
+    struct slice placement; // why there; empty = nobody asked
+    struct slice ran_by;    // "<region>/<node>" of an attempt in another region
     // saga.started
     struct slice definition;
     bool has_hash;

@@ -26,8 +26,8 @@ bool link_glob(struct slice pattern, struct slice name)
 
 bool link_topic_is_own(struct slice app, struct slice topic)
 {
-    static const char *const names[] = {"inbox", "state",   "history", "replies",
-                                        "dlq",   "catalog", "links",   "audit"};
+    static const char *const names[] = {"inbox",   "state", "history", "replies", "dlq",
+                                        "catalog", "links", "audit",   "load"};
     if (app.len == 0 || !slice_starts(topic, app) || topic.len <= app.len ||
         topic.ptr[app.len] != '.')
         return false;

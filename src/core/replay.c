@@ -172,6 +172,7 @@ static enum ka_err place(struct replay *replay, const struct history_doc *doc,
     replay->told = (struct saga_told){.known = true,
                                       .refused = refused,
                                       .region = doc->region,
+                                      .placement = doc->placement,
                                       .code = doc->code,
                                       .message = doc->message};
     return move(replay, &(struct saga_event){.type = SAGA_EVENT_PLACED, .now_ms = doc->time_ms},

@@ -199,6 +199,11 @@ static bool is_up(const struct residency *residency, const struct residency_link
     return region == residency->here || links[region].up;
 }
 
+static bool is_hub(const struct residency *residency, int32_t region)
+{
+    return residency->hubs >> region & 1;
+}
+
 // The nearest region; of those that are up, when `up` is set. The first of several at one distance.
 static int32_t nearest(const struct residency *residency, const struct residency_link *links,
                        bool up)
@@ -207,7 +212,7 @@ static int32_t nearest(const struct residency *residency, const struct residency
     int64_t best_ms = INT64_MAX;
     for (int32_t i = 0; i < residency->region_count; i++) {
         int64_t rtt_ms = i == residency->here ? 0 : links[i].rtt_ms;
-        if ((up && !is_up(residency, links, i)) || rtt_ms >= best_ms)
+        if ((up && !is_up(residency, links, i)) || rtt_ms >= best_ms || is_hub(residency, i))
             continue;
         best = i;
         best_ms = rtt_ms;
@@ -258,9 +263,19 @@ struct residency_answer residency_decide(const struct residency *residency,
     KA_ASSERT(known(residency, target) && !(row.required && row.target == TARGET_CLOSEST));
     if (destination == REGION_NONE)
         destination = target;
+    if (is_hub(residency, destination))
+        return answer(RESIDENCY_REFUSED, REGION_NONE, row);
     if (row.required && destination != target)
         return answer(RESIDENCY_REFUSED, REGION_NONE, row);
     return wanted(residency, links, destination, row);
+}
+
+bool residency_may_copy(const struct residency *residency, int32_t source, int32_t hub,
+                        enum data_class dataclass)
+{
+    if (!known(residency, source) || !known(residency, hub) || residency->hub_rows == NULL)
+        return false;
+    return residency->hub_rows[source * DATA_CLASSES + (int32_t)dataclass] >> hub & 1;
 }
 
 const char *residency_verdict_name(enum residency_verdict verdict)
@@ -282,6 +297,11 @@ void residency_explain(const struct residency *residency, const struct residency
     }
     struct slice home = residency->regions[question->home];
     struct slice asked = residency->regions[question->destination];
+    if (is_hub(residency, question->destination)) {
+        (void)err_set(text, KA_ERR_NOT_ALLOWED, "%.*s is a hub: nothing is sent there",
+                      SLICE_FMT(asked));
+        return;
+    }
     struct slice only =
         decided->row.target == TARGET_OWN ? home : residency->regions[decided->row.region];
     (void)err_set(text, KA_ERR_NOT_ALLOWED, "%s data of %.*s may go to %.*s only, not to %.*s",

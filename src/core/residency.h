@@ -48,12 +48,18 @@ struct residency {
     size_t pattern_count;
     const struct residency_tenant *tenants; // sorted by name
     size_t tenant_count;                    // 0 = tenants have no regions
+    uint64_t hubs;            // bit i: regions[i] is a hub, where nothing runs and nothing leaves
+    const uint64_t *hub_rows; // [home * DATA_CLASSES + dataclass]: the hubs that may have a copy
 };
 
 // How another region looks from here.
 struct residency_link {
     bool up;
     int64_t rtt_ms;
+    // Its load (core/placement.h), that of this region too.
+    bool load_known; // and fresh
+    bool full;       // it has more work than it can hold
+    int32_t busy;    // permille, smoothed
 };
 
 const char *data_class_name(enum data_class dataclass); // "personal"
@@ -105,10 +111,14 @@ struct residency_answer {
 };
 
 // `links` has one entry per region; the one of `here` counts as up and 0 ms away. What stays here
-// crosses no border and is allowed.
+// crosses no border and is allowed. Nothing is sent to a hub: it only gets copies.
 struct residency_answer residency_decide(const struct residency *residency,
                                          const struct residency_link *links,
                                          const struct residency_question *question);
+// May topics with data of this class be copied from a region into `hub`? Only a rule that names the
+// hub says so.
+bool residency_may_copy(const struct residency *residency, int32_t source, int32_t hub,
+                        enum data_class dataclass);
 const char *residency_verdict_name(enum residency_verdict verdict); // "refused"
 // One sentence on a refusal: "personal data of eu-central may go to eu-central only, not to
 // apac-east".

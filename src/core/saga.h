@@ -118,6 +118,7 @@ struct transition {
     struct slice actor;       // of operator verbs
     struct slice reason;      // of operator verbs
     struct slice region;      // where the step runs; absent = here
+    struct slice placement;   // STEP_STARTED of a first attempt: why there, if it was decided
     struct slice executed_by; // of an end in another region: "<region>/<node>"
     size_t truncated;         // bytes of data and input that were left out (history_format_short)
 };
@@ -138,6 +139,7 @@ struct saga_told {
     bool known;
     bool refused; // `code` and `message` say why
     struct slice region;
+    struct slice placement;
     struct slice code;
     struct slice message;
 };

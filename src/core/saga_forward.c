@@ -216,11 +216,13 @@ static void begin_attempt(struct turn *turn, int32_t step, struct slice input)
     st->forward_end_ms = 0;
     saga_move_step(turn, step, STEP_RUNNING, saga_time_add(turn->now_ms, def->timeout_ms));
     struct attempt attempt = {step, st->attempts, false};
-    if (!saga_runs_inline(turn->saga, step,
-                          false)) { // an inline one ends in this transaction and writes only that
+    // An inline one ends in this transaction and writes only that, and where it runs if that had to
+    // be decided.
+    if (!saga_runs_inline(turn->saga, step, false) || turn->placement.len > 0) {
         struct transition *record = saga_emit_step(turn, TRANSITION_STEP_STARTED, &attempt, NULL);
         record->input = input;
         record->due_ms = st->due_ms;
+        record->placement = turn->placement;
     }
     saga_invoke(turn, &attempt, input);
 }

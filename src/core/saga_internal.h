@@ -13,6 +13,7 @@ struct turn {
     struct saga_effects *effects;
     int64_t now_ms;
     const struct saga_event *event;
+    struct slice placement; // why the step that begins runs where it does; absent: nobody asked
 };
 
 // Why something ends or moves: of an attempt (code, message) or of an operator (all four).
@@ -101,7 +102,7 @@ void *saga_grow(struct arena *arena, void *array, size_t count, size_t *cap, siz
 
 // --- saga_place.c
 // Decides where the first attempt of the step runs; later ones go to the same place. False with the
-// reason when it may not go there.
+// reason when it may not go there. turn->placement says how it was decided.
 bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why *why);
 // A replay waits to be told where the step in hand ran.
 bool saga_untold(const struct turn *turn);

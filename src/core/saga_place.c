@@ -5,6 +5,7 @@
 
 #include "core/assert.h"
 #include "core/json.h"
+#include "core/placement.h"
 
 bool saga_runs_inline(const struct saga *saga, int32_t step, bool compensation)
 {
@@ -82,17 +83,57 @@ bool saga_untold(const struct turn *turn)
 }
 
 // As the history says.
-static bool place_as_told(struct saga_told *told, struct saga_step_state *st, struct why *why)
+static bool place_as_told(struct turn *turn, struct saga_step_state *st, struct why *why)
 {
+    struct saga_told *told = turn->effects->told;
     told->awaited = !told->known;
     if (!told->known)
         return false;
     told->known = false;
-    if (told->refused)
+    if (told->refused) {
         *why = (struct why){.code = told->code, .message = told->message};
-    else
+    } else {
         st->region = told->region;
+        turn->placement = told->placement;
+    }
     return !told->refused;
+}
+
+// What the definition asks for. False with the reason when it asks for what is none.
+static bool ask(struct turn *turn, int32_t step, struct placement_question *question,
+                struct why *why)
+{
+    const struct step_def *def = &turn->saga->def->steps[step];
+    const struct residency *residency = turn->effects->residency;
+    struct err_text text = {""};
+    struct slice name = SLICE_NONE;
+    if (residency == NULL || residency->region_count == 0) {
+        (void)err_set(&text, KA_ERR_CONFIG, "no regions are configured here");
+        return fail(turn, why, "unknown_region", &text);
+    }
+    if (residency_home(residency, turn->saga->tenant, &question->home, &text) != KA_OK)
+        return fail(turn, why, "unknown_tenant", &text);
+    question->local_data = def->local_data;
+    question->anywhere = def->least_loaded;
+    if (def->local_data || def->least_loaded)
+        return true;
+    if (!name_region(turn, step, question->home, &name, why))
+        return false;
+    question->preferred = residency_region(residency, name);
+    if (question->preferred != REGION_NONE)
+        return true;
+    (void)err_set(&text, KA_ERR_CONFIG, "region \"%.*s\" is none of regions", SLICE_FMT(name));
+    return fail(turn, why, "unknown_region", &text);
+}
+
+// The decision as the history has it.
+static void explain(struct turn *turn, const struct placement_question *question,
+                    const struct placement *placement)
+{
+    struct saga_effects *effects = turn->effects;
+    size_t from = effects->scratch->len;
+    placement_explain(effects->residency, effects->links, question, placement, effects->scratch);
+    turn->placement = saga_take(turn, from);
 }
 
 bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why *why)
@@ -100,32 +141,25 @@ bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why 
     const struct step_def *def = &turn->saga->def->steps[step];
     const struct residency *residency = turn->effects->residency;
     struct saga_step_state *st = &turn->saga->steps[step];
-    struct err_text text = {""};
-    bool placed = def->region != NULL || def->region_of_tenant || def->region_expr != NULL;
-    if (!placed || st->attempts > 0)
+    bool asked = def->region != NULL || def->region_of_tenant || def->region_expr != NULL ||
+                 def->least_loaded;
+    turn->placement = SLICE_NONE;
+    if (!asked || st->attempts > 0)
         return true;
     if (turn->effects->told != NULL)
-        return place_as_told(turn->effects->told, st, why);
-    struct residency_question question = {CLASS_PUBLIC, REGION_NONE, REGION_NONE};
-    struct slice name = SLICE_NONE;
-    if (residency == NULL || residency->region_count == 0) {
-        (void)err_set(&text, KA_ERR_CONFIG, "no regions are configured here");
-        return fail(turn, why, "unknown_region", &text);
-    }
-    if (residency_home(residency, turn->saga->tenant, &question.home, &text) != KA_OK)
-        return fail(turn, why, "unknown_tenant", &text);
-    if (!name_region(turn, step, question.home, &name, why))
+        return place_as_told(turn, st, why);
+    struct placement_question question = {.preferred = REGION_NONE, .home = REGION_NONE};
+    if (!ask(turn, step, &question, why))
         return false;
-    question.destination = residency_region(residency, name);
-    if (question.destination == REGION_NONE) {
-        (void)err_set(&text, KA_ERR_CONFIG, "region \"%.*s\" is none of regions", SLICE_FMT(name));
-        return fail(turn, why, "unknown_region", &text);
-    }
     question.dataclass = saga_data_class(turn->saga, step, input, residency, turn->effects->arena);
-    struct residency_answer answer = residency_decide(residency, turn->effects->links, &question);
-    if (answer.verdict == RESIDENCY_REFUSED)
-        return refuse(turn, step, &question, &answer, why);
-    bool here = answer.region == residency->here;
-    st->region = here ? SLICE_NONE : residency->regions[answer.region];
+    struct placement placement = placement_decide(residency, turn->effects->links, &question);
+    if (placement.outcome == PLACEMENT_REFUSED) {
+        struct residency_question refused = {question.dataclass, question.home, question.preferred};
+        return refuse(turn, step, &refused, &placement.answer, why);
+    }
+    KA_ASSERT(placement.outcome != PLACEMENT_DISTRIBUTED); // a step runs in one region
+    explain(turn, &question, &placement);
+    st->region =
+        placement.outcome == PLACEMENT_LOCAL ? SLICE_NONE : residency->regions[placement.region];
     return true;
 }

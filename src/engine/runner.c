@@ -12,6 +12,7 @@
 #include "io/log.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { ERROR_SIZE = 256 }; // of the text that a plugin's init may write
@@ -389,4 +390,34 @@ int runner_concurrency(const struct runner *runner)
 const struct kasaga_action *runner_action(const struct runner *runner)
 {
     return runner->action;
+}
+
+// "250000", or "over" for what is beyond the last bound.
+static const char *bound_text(int64_t bound_us, char text[24])
+{
+    if (bound_us == INT64_MAX)
+        snprintf(text, 24, "over");
+    else
+        snprintf(text, 24, "%lld", (long long)bound_us);
+    return text;
+}
+
+void runner_log_stats(const struct runner *runner)
+{
+    struct runner_stats stats;
+    char median[24], most[24];
+    runner_read_stats(runner, &stats);
+    if (stats.started == 0)
+        return;
+    log_info("action", "stats",
+             "action=%s started=%llu ok=%llu fail=%llu retry=%llu unknown=%llu mean_us=%llu "
+             "p50_us=%s p99_us=%s",
+             runner->name, (unsigned long long)stats.started,
+             (unsigned long long)stats.ended[OUTCOME_OK],
+             (unsigned long long)stats.ended[OUTCOME_FAIL],
+             (unsigned long long)stats.ended[OUTCOME_RETRY],
+             (unsigned long long)stats.ended[OUTCOME_UNKNOWN],
+             (unsigned long long)(stats.duration_us / stats.started),
+             bound_text(runner_percentile_us(&stats, 50), median),
+             bound_text(runner_percentile_us(&stats, 99), most));
 }

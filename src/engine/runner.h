@@ -94,5 +94,7 @@ void runner_read_stats(const struct runner *runner, struct runner_stats *stats);
 int64_t runner_bucket_us(size_t bucket);
 // The upper bound of the bucket below which `percent` of the calls have ended; 0 when none has.
 int64_t runner_percentile_us(const struct runner_stats *stats, int percent);
+// Attempts by outcome, and bounds of how long they took; nothing before the first.
+void runner_log_stats(const struct runner *runner);
 
 #endif

@@ -14,6 +14,7 @@ struct setup {
     size_t plugin_count;
     struct catalog_own *own;
     struct worker_route *routes;
+    struct load_source *loads;
 };
 
 struct io_kafka_config setup_kafka(const struct config *config, const char *client_id)
@@ -132,6 +133,28 @@ static void copy_lists(struct setup *setup, const struct config *config)
     setup->worker.links = config->links;
 }
 
+static void copy_load_sources(struct setup *setup, const struct config *config)
+{
+    size_t count = 0;
+    for (size_t i = 0; config->residency != NULL && i < config->link_count; i++) {
+        const struct config_link *link = &config->link_list[i];
+        int32_t region = residency_region(config->residency, slice_str(link->source));
+        if (region == REGION_NONE)
+            continue;
+        setup->loads[count++] = (struct load_source){
+            .region = region,
+            .kafka = {.bootstrap = link->kafka.bootstrap,
+                      .property_names = link->kafka.property_names,
+                      .property_values = link->kafka.property_values,
+                      .property_count = link->kafka.property_count},
+            .app = link->app,
+        };
+    }
+    setup->worker.reads_loads = config->balances;
+    setup->worker.load_sources = setup->loads;
+    setup->worker.load_source_count = count;
+}
+
 enum ka_err setup_new(const struct config *config, const char *node, struct setup **setup,
                       struct err_text *text)
 {
@@ -140,12 +163,15 @@ enum ka_err setup_new(const struct config *config, const char *node, struct setu
         abort();
     s->actions = calloc(config->action_count + 1, sizeof *s->actions);
     s->plugins = calloc(config->action_count + 1, sizeof(struct io_plugin *));
+    s->loads = calloc(config->link_count + 1, sizeof *s->loads);
     s->own = calloc(config->saga_count + 1, sizeof *s->own);
     s->routes = calloc(config->route_count + 1, sizeof *s->routes);
-    if (s->actions == NULL || s->plugins == NULL || s->own == NULL || s->routes == NULL)
+    if (s->loads == NULL || s->actions == NULL || s->plugins == NULL || s->own == NULL ||
+        s->routes == NULL)
         abort();
     copy_values(&s->worker, config);
     copy_lists(s, config);
+    copy_load_sources(s, config);
     s->worker.node = node;
     enum ka_err err = make_actions(s, config, text);
     if (err != KA_OK) {
@@ -171,6 +197,7 @@ void setup_free(struct setup **setup)
     free(s->plugins);
     free(s->own);
     free(s->routes);
+    free(s->loads);
     free(s);
     *setup = NULL;
 }

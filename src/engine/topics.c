@@ -17,12 +17,13 @@
 enum {
     CALL_MS = 10000,
     CREATE_MS = 30000,
-    INPUTS_MAX = 1024, // bound of the plan; a configuration is refused far below it
-    OWN_TOPICS = 8
+    INPUTS_MAX = 1024,      // bound of the plan; a configuration is refused far below it
+    LOAD_KEEP_MS = 3600000, // a beat is of use for seconds
+    OWN_TOPICS = 9
 };
 
-static const char *const role_names[] = {"inbox",   "state", "history", "replies", "dlq",
-                                         "catalog", "audit", "out",     "links",   "input"};
+static const char *const role_names[] = {"inbox", "state", "history", "replies", "dlq",  "catalog",
+                                         "audit", "out",   "links",   "load",    "input"};
 static const char *const action_names[] = {"exists", "create", "refuse"};
 
 const char *topic_role_name(enum topic_role role)
@@ -148,6 +149,11 @@ static void settle(struct topic_entry *entry, const struct config *config, struc
         set_number(entry, arena, "segment.bytes", 4 << 20);
         set(entry, "min.cleanable.dirty.ratio", "0.2");
         break;
+    case TOPIC_LOAD:
+        set(entry, "cleanup.policy", "delete");
+        set_number(entry, arena, "retention.ms", LOAD_KEEP_MS);
+        set_number(entry, arena, "segment.bytes", 1 << 20);
+        break;
     case TOPIC_INPUT:
         break;
     }
@@ -172,7 +178,9 @@ static void compare(struct topic_entry *entry, const struct config *config, stru
     if (entry->found == entry->partitions)
         return;
     entry->action = TOPIC_REFUSE;
-    if (entry->role == TOPIC_CATALOG)
+    if (entry->role == TOPIC_LOAD)
+        entry->refused = print(arena, "has %d partitions: it has one", entry->found);
+    else if (entry->role == TOPIC_CATALOG)
         entry->refused = print(arena, "has %d partitions: the catalog has one", entry->found);
     else if (entry->role == TOPIC_LINKS)
         entry->refused = print(arena,
@@ -202,7 +210,8 @@ static bool has_entry(const struct topics_plan *plan, const char *name)
     return false;
 }
 
-static void list_topics(const struct config *config, struct arena *arena, struct topics_plan *plan)
+// Of a region where sagas run: a hub holds copies and how far they are.
+static void list_own(const struct config *config, struct arena *arena, struct topics_plan *plan)
 {
     for (int role = TOPIC_INBOX; role <= TOPIC_CATALOG; role++)
         add_entry(plan, print(arena, "%s.%s", config->app, role_names[role]), (enum topic_role)role,
@@ -210,9 +219,17 @@ static void list_topics(const struct config *config, struct arena *arena, struct
     if (config->region_count > 0)
         add_entry(plan, print(arena, "%s.audit", config->app), TOPIC_AUDIT, config->shards);
     for (size_t i = 0; i < config->region_count; i++)
-        if (strcmp(config->regions[i].name, config->region) != 0)
+        if (strcmp(config->regions[i].name, config->region) != 0 && !config->regions[i].hub)
             add_entry(plan, print(arena, "%s.out.%s", config->app, config->regions[i].name),
                       TOPIC_OUT, config->shards);
+    if (config->region_count > 1)
+        add_entry(plan, print(arena, "%s.load", config->app), TOPIC_LOAD, 1);
+}
+
+static void list_topics(const struct config *config, struct arena *arena, struct topics_plan *plan)
+{
+    if (!config->hub)
+        list_own(config, arena, plan);
     if (config->link_count > 0)
         add_entry(plan, print(arena, "%s.links", config->app), TOPIC_LINKS, config->link_slots);
     for (size_t i = 0; i < config->route_count && plan->count < INPUTS_MAX; i++) {

@@ -19,6 +19,7 @@ enum topic_role {
     TOPIC_AUDIT, // of an app that has other regions
     TOPIC_OUT,   // records bound for another region
     TOPIC_LINKS, // progress of the links, when there are any
+    TOPIC_LOAD,  // how busy the nodes of this region are, for the others
     TOPIC_INPUT  // a user's topic that starts sagas
 };
 enum topic_action { TOPIC_EXISTS, TOPIC_CREATE, TOPIC_REFUSE };

@@ -166,6 +166,7 @@ static int64_t keep_of(const struct config *config, enum topic_role role)
     case TOPIC_STATE:
     case TOPIC_CATALOG:
     case TOPIC_LINKS:
+    case TOPIC_LOAD:
         return 0;
     }
     return 0;

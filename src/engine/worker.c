@@ -67,6 +67,7 @@ struct worker {
     char history[300];
     char dlq[300];
     char audit[300];
+    char load_topic[300];
     char out_prefix[300];
     char source[300];
     char executed_by[300];
@@ -77,6 +78,7 @@ struct worker {
     struct invoker *invoker;
     struct watchdog *watchdog;
     struct trimmer *trimmer;
+    struct load *load;         // NULL = there are no other regions
     struct recorded *recorded; // NULL = actions run
     atomic_bool hold_inputs;
     bool pressed;         // by our own load; other workers are told
@@ -135,8 +137,11 @@ static bool refresh_lane(void *context)
 {
     struct worker_lane *lane = context;
     const struct worker_config *config = lane->worker->config;
-    if (config->ask_links != NULL && every(&lane->asked_ms, clock_mono_ms(), LINKS_MS))
-        config->ask_links(config->links_context, lane->links);
+    if (lane->worker->load != NULL && every(&lane->asked_ms, clock_mono_ms(), LINKS_MS)) {
+        load_look(lane->worker->load, lane->links);
+        if (config->ask_links != NULL)
+            config->ask_links(config->links_context, lane->links);
+    }
     return definitions_refresh(lane->definitions);
 }
 
@@ -149,6 +154,11 @@ static struct dlq_context dlq_of(const struct worker *worker)
 static bool has_regions(const struct worker_config *config)
 {
     return config->residency != NULL && config->residency->region_count > 0;
+}
+
+static bool has_others(const struct worker_config *config)
+{
+    return has_regions(config) && config->residency->region_count > 1;
 }
 
 static struct lane_processor shard_processor(struct worker *worker, struct worker_lane *lane)
@@ -315,6 +325,7 @@ static void name_things(struct worker *worker)
     snprintf(worker->history, sizeof worker->history, "%s.history", config->app);
     snprintf(worker->dlq, sizeof worker->dlq, "%s.dlq", config->app);
     snprintf(worker->audit, sizeof worker->audit, "%s.audit", config->app);
+    snprintf(worker->load_topic, sizeof worker->load_topic, "%s.load", config->app);
     snprintf(worker->out_prefix, sizeof worker->out_prefix, "%s.out.", config->app);
     snprintf(worker->source, sizeof worker->source, "/kasaga/%s/%s", config->region, config->app);
     snprintf(worker->executed_by, sizeof worker->executed_by, "%s/%s", config->region,
@@ -376,6 +387,8 @@ static enum ka_err check_topics(struct worker *worker, struct err_text *text)
     enum ka_err err = KA_OK;
     for (size_t i = 0; i < worker->warm_count && err == KA_OK; i++)
         err = check_topic(worker, worker->warm[i], shards, text);
+    if (err == KA_OK && has_others(worker->config))
+        err = check_topic(worker, worker->load_topic, 0, text);
     for (size_t i = 0; i < worker->input_count && err == KA_OK; i++)
         err = check_topic(worker, worker->input_topics[i], 0, text);
     return err;
@@ -453,9 +466,27 @@ static enum ka_err answer_from_record(struct worker *worker, struct err_text *te
     return err;
 }
 
+static enum ka_err start_load(struct worker *worker, struct err_text *text)
+{
+    const struct worker_config *config = worker->config;
+    struct load_config load = {
+        .kafka = &worker->kafka,
+        .admin = worker->admin,
+        .app = config->app,
+        .node = config->node,
+        .shards = config->shards,
+        .here = config->residency->here,
+        .regions = config->residency->regions,
+        .reads = config->reads_loads,
+        .sources = config->load_sources,
+        .source_count = config->load_source_count,
+    };
+    return load_new(&load, &worker->load, text);
+}
+
 static enum ka_err start_lanes(struct worker *worker, struct err_text *text)
 {
-    enum ka_err err = KA_OK;
+    enum ka_err err = has_others(worker->config) ? start_load(worker, text) : KA_OK;
     for (int32_t i = 0; i < worker->config->shard_lanes && err == KA_OK; i++)
         err = start_lane(worker, true, i, text);
     for (int32_t i = 0; i < worker->config->route_lanes && err == KA_OK; i++)
@@ -478,6 +509,7 @@ static enum ka_err stop_all(struct worker *worker)
             watchdog_remove(worker->watchdog, &lane->watch);
         free_lane(lane);
     }
+    load_free(&worker->load); // the lanes looked at it
     struct err_text text = {{0}};
     if (worker->invoker != NULL) {
         left = invoker_stop(worker->invoker, STOP_LIMIT_MS, &text);
@@ -557,6 +589,14 @@ static bool keep_pressure(struct worker *worker, const struct sums *sums)
     return worker->pressed != pressed;
 }
 
+static void tell_load(struct worker *worker, const struct sums *sums)
+{
+    struct invoker_stats stats;
+    invoker_read_stats(worker->invoker, &stats);
+    load_tell(worker->load, (int64_t)(stats.queued + stats.running) + sums->waiting,
+              worker->config->invoker_threads, worker->pressed);
+}
+
 static void put_parked(struct worker *worker, struct buf *counts)
 {
     size_t said = 0;
@@ -606,38 +646,11 @@ static void announce(struct worker *worker, const struct sums *sums)
     buf_fini(&counts);
 }
 
-// "250000", or "over" for what is beyond the last bound.
-static const char *bound_text(int64_t bound_us, char text[24])
-{
-    if (bound_us == INT64_MAX)
-        snprintf(text, 24, "over");
-    else
-        snprintf(text, 24, "%lld", (long long)bound_us);
-    return text;
-}
-
-// Every action that has run: attempts by outcome, and bounds of how long they took.
+// Every action that has run.
 static void log_actions(const struct worker *worker)
 {
-    for (size_t i = 0; i < worker->config->action_count; i++) {
-        const struct action_def *action = &worker->config->actions[i].def;
-        struct runner_stats stats;
-        char median[24], most[24];
-        runner_read_stats(action->runner, &stats);
-        if (stats.started == 0)
-            continue;
-        log_info("action", "stats",
-                 "action=%s started=%llu ok=%llu fail=%llu retry=%llu unknown=%llu mean_us=%llu "
-                 "p50_us=%s p99_us=%s",
-                 action->name, (unsigned long long)stats.started,
-                 (unsigned long long)stats.ended[OUTCOME_OK],
-                 (unsigned long long)stats.ended[OUTCOME_FAIL],
-                 (unsigned long long)stats.ended[OUTCOME_RETRY],
-                 (unsigned long long)stats.ended[OUTCOME_UNKNOWN],
-                 (unsigned long long)(stats.duration_us / stats.started),
-                 bound_text(runner_percentile_us(&stats, 50), median),
-                 bound_text(runner_percentile_us(&stats, 99), most));
-    }
+    for (size_t i = 0; i < worker->config->action_count; i++)
+        runner_log_stats(worker->config->actions[i].def.runner);
 }
 
 static void log_stats(const struct worker *worker, const struct sums *sums)
@@ -715,6 +728,8 @@ static enum ka_err watch_over(struct worker *worker, const atomic_bool *stop, st
         int64_t now_ms = clock_mono_ms();
         if (keep_pressure(worker, &sums))
             announced_ms = now_ms - ANNOUNCE_MS;
+        if (worker->load != NULL)
+            tell_load(worker, &sums);
         if (every(&announced_ms, now_ms, ANNOUNCE_MS))
             announce(worker, &sums);
         tell_skew(worker, &skew_ms, now_ms);

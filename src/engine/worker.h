@@ -8,6 +8,7 @@
 #include "core/route.h"
 #include "core/table.h"
 #include "engine/catalog.h"
+#include "engine/load.h"
 #include "engine/runner.h"
 
 #include <stdatomic.h>
@@ -58,6 +59,10 @@ struct worker_config {
     // How they look now, asked by the lanes; NULL = nobody knows, `links` stays.
     void (*ask_links)(void *context, struct residency_link *links);
     void *links_context;
+    // Where the loads of other regions are read, when some step goes to the least loaded.
+    bool reads_loads;
+    const struct load_source *load_sources;
+    size_t load_source_count;
 };
 
 // Runs until *stop becomes true (a signal handler sets it), then drains: open transactions are

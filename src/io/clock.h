@@ -15,6 +15,10 @@ static inline int64_t clock_mono_ms(void)
     return clock_mono_ns() / 1000000;
 }
 
+// CPU time of this process, all threads, microseconds; and processors that it may use. Any thread.
+int64_t clock_cpu_us(void);
+int64_t clock_cpus(void);
+
 // Sleeps; for retries of helper threads and the CLI, never for a lane. Any thread.
 void clock_sleep_ms(int ms);
 

@@ -60,8 +60,9 @@ struct config_action {
     const char *library;        // absolute path (it may not exist, see the warnings)
     const char *library_action; // its name in there
     bool run_inline;
-    int32_t concurrency;  // calls at once in a worker; 0 = as the pool has threads
-    struct slice options; // JSON object with sorted members
+    const char *intensive; // "data", "compute"; NULL = neither
+    int32_t concurrency;   // calls at once in a worker; 0 = as the pool has threads
+    struct slice options;  // JSON object with sorted members
     // ACTION_EXEC; as exec_program of engine/exec.h wants them
     const char *const *command;     // NULL-terminated; a relative path is resolved
     const char *const *environment; // NULL-terminated
@@ -82,7 +83,7 @@ struct config_step {
     int64_t compensate_timeout_ms;
     bool optional;
     bool pivot;
-    const char *region;    // a name, "tenant" or jq source; NULL = here
+    const char *region;    // a name, "tenant", "least_loaded" or jq source; NULL = here
     const char *dataclass; // NULL = that of the event
     const struct conf_node *node;
 };
@@ -116,6 +117,7 @@ struct config_region {
     const char *name;
     int64_t rtt_ms; // from here; 0 of our own
     bool measured;  // rtt_ms is a guess: what a link from there measures counts
+    bool hub;       // gets copies; nothing runs there, nothing comes from there
     const struct conf_node *node;
 };
 
@@ -216,6 +218,8 @@ struct config {
     const struct config_link *link_list;
     size_t link_count;
     int32_t link_slots; // partitions of <app>.links
+    bool hub;           // this region is one
+    bool balances;      // some step goes to the least loaded region: loads are read
     struct arena memory;
 };
 

@@ -183,6 +183,9 @@ static void build_action(struct conf *conf, const struct raw_config *raw,
         .options = slice_none(from->options) ? SLICE_LIT("{}") : from->options,
         .timeout_ms = from->timeout_ms,
         .concurrency = from->concurrency,
+        .intensive = from->intensive == RAW_INTENSIVE_DATA      ? "data"
+                     : from->intensive == RAW_INTENSIVE_COMPUTE ? "compute"
+                                                                : NULL,
         .retry = retry_of(&from->retry),
         .node = from->node,
     };

@@ -191,6 +191,7 @@ struct raw_action {
     const char *library;
     const char *library_action;
     bool run_inline;
+    int32_t intensive;
     struct slice options;
     const char *const *command;
     const char *const *environment;
@@ -239,6 +240,7 @@ struct raw_saga {
 struct raw_region {
     const char *name;
     int64_t rtt_ms;
+    int32_t role;
     const struct conf_node *node;
 };
 
@@ -309,6 +311,8 @@ struct raw_config {
 // Choices of the table by their index.
 enum { RAW_KIND_PLUGIN, RAW_KIND_EXEC };
 enum { RAW_MODE_REQUIRED, RAW_MODE_PREFERRED };
+enum { RAW_INTENSIVE_DATA, RAW_INTENSIVE_COMPUTE };
+enum { RAW_ROLE_WORKER, RAW_ROLE_HUB };
 
 bool conf_refuse_action(struct conf *conf, const struct conf_node *node);
 bool conf_refuse_step(struct conf *conf, const struct conf_node *node);

@@ -188,6 +188,7 @@ static void put_action(struct buf *buf, const struct config_action *action)
     put_member(buf, "action");
     buf_byte(buf, '{');
     put_bool(buf, "inline", action->run_inline);
+    put_text(buf, "intensive", action->intensive);
     put_text(buf, "kind", action->kind == ACTION_PLUGIN ? "plugin" : "exec");
     put_text(buf, "name", action->name);
     put_fingerprint(buf, "params", action->params_avsc);

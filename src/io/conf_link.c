@@ -23,6 +23,14 @@ static void check_class(struct conf *conf, const struct raw_link *link,
                                                 .destination = config->residency->here};
     struct residency there = *config->residency;
     there.here = source;
+    if (config->hub) {
+        if (!residency_may_copy(&there, source, question.destination, question.dataclass))
+            conf_error(conf, conf_at(mirror->node, "class"),
+                       "%s may not be mirrored: no rule lets %s data of %s go to the hub %s",
+                       mirror->match == NULL ? "" : mirror->match,
+                       data_class_name(question.dataclass), link->source, config->region);
+        return;
+    }
     struct residency_answer answer = residency_decide(&there, config->links, &question);
     struct err_text text = {""};
     if (answer.verdict == RESIDENCY_ALLOWED && answer.region == question.destination)
@@ -46,7 +54,13 @@ static void check_source(struct conf *conf, const struct raw_link *links, size_t
         if (links[i].source != NULL && strcmp(links[i].source, link->source) == 0)
             conf_error(conf, at, "there is a link from \"%s\" already, in line %d", link->source,
                        links[i].node->line);
-    if (region_of(config, link->source) == REGION_NONE && link->topics.count > 0)
+    int32_t source = region_of(config, link->source);
+    if (source != REGION_NONE && config->regions[source].hub)
+        conf_error(conf, at, "\"%s\" is a hub: nothing is copied from there", link->source);
+    if (config->hub && link->commands && conf_child(link->node, "commands") != NULL)
+        conf_error(conf, conf_at(link->node, "commands"),
+                   "this region, \"%s\", is a hub: no commands come here", config->region);
+    if (source == REGION_NONE && link->topics.count > 0)
         conf_error(conf, at,
                    "\"%s\" is not among the regions: nothing may be mirrored from there without a "
                    "rule that lets it leave",
@@ -84,7 +98,7 @@ void conf_build_links(struct conf *conf, const struct raw_config *raw)
                       .transaction_timeout_ms = config->kafka.transaction_timeout_ms},
             .app = from[i].app == NULL ? config->app : from[i].app,
             .naming = (enum link_naming)from[i].naming,
-            .commands = from[i].commands,
+            .commands = from[i].commands && !config->hub,
             .start_at = (enum conf_start_at)from[i].start_at,
             .lanes = from[i].lanes,
             .refresh_ms = from[i].refresh_ms,

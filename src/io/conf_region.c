@@ -15,7 +15,7 @@ enum { RTT_GUESS_MS = 100 };
 
 static bool is_reserved(const char *name)
 {
-    static const char *const words[] = {"any", "own", "closest", "tenant"};
+    static const char *const words[] = {"any", "own", "closest", "tenant", "least_loaded"};
     for (size_t i = 0; i < COUNT(words); i++)
         if (strcmp(words[i], name) == 0)
             return true;
@@ -72,11 +72,17 @@ static void build_regions(struct conf *conf, const struct raw_config *raw)
                       : said ? from[i].rtt_ms
                              : RTT_GUESS_MS,
             .measured = !own && !said,
+            .hub = from[i].role == RAW_ROLE_HUB,
             .node = from[i].node,
         };
     }
     if (config->region_count > 0 && config->region != NULL)
         (void)conf_need_region(conf, conf->root, "region", config->region);
+    int32_t here = config->region == NULL ? REGION_NONE : find_region(config, config->region);
+    config->hub = here != REGION_NONE && regions[here].hub;
+    if (config->hub && raw->sagas.count > 0)
+        conf_error(conf, conf_child(conf->root, "sagas"),
+                   "this region, \"%s\", is a hub: no sagas run here", config->region);
 }
 
 // ---- Names of fields
@@ -171,9 +177,22 @@ static struct residency_row row_of(struct conf *conf, const struct raw_rule *rul
     return row;
 }
 
+static bool to_hub(const struct config *config, const struct raw_rule *rule)
+{
+    int32_t target = find_region(config, rule->target);
+    return target != REGION_NONE && config->regions[target].hub;
+}
+
 static bool is_any(const struct raw_rule *rule)
 {
     return strcmp(rule->region, "any") == 0;
+}
+
+// A rule for a hub stands beside the one that says where the data goes.
+static bool one_place(const struct config *config, const struct raw_rule *a,
+                      const struct raw_rule *b)
+{
+    return (!to_hub(config, a) && !to_hub(config, b)) || strcmp(a->target, b->target) == 0;
 }
 
 static void refuse_doubles(struct conf *conf, const struct raw_rule *rules, size_t count)
@@ -181,13 +200,45 @@ static void refuse_doubles(struct conf *conf, const struct raw_rule *rules, size
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < i; j++)
             if (rules[i].dataclass >= 0 && rules[j].dataclass == rules[i].dataclass &&
-                strcmp(rules[j].region, rules[i].region) == 0) {
+                strcmp(rules[j].region, rules[i].region) == 0 &&
+                one_place(conf->config, &rules[i], &rules[j])) {
                 conf_error(conf, rules[i].node,
                            "%s data of %s has a rule already, in line %d: which of them counts?",
                            data_class_name((enum data_class)rules[i].dataclass), rules[i].region,
                            rules[j].node->line);
                 break;
             }
+}
+
+static int32_t home_of(struct conf *conf, const struct raw_rule *rule)
+{
+    return is_any(rule) ? 0 : conf_need_region(conf, rule->node, "region", rule->region);
+}
+
+// The hubs that may have copies, beside the rows of where data goes.
+static void build_hubs(struct conf *conf, const struct raw_rule *rules, size_t count,
+                       struct residency *residency)
+{
+    const struct config *config = conf->config;
+    size_t cells = (size_t)residency->region_count * DATA_CLASSES;
+    uint64_t *rows = arena_zalloc(conf->memory, (cells + 1) * sizeof *rows);
+    residency->hub_rows = rows;
+    for (size_t i = 0; i < config->region_count; i++)
+        residency->hubs |= (uint64_t)config->regions[i].hub << i;
+    for (size_t i = 0; i < count; i++) {
+        if (!to_hub(config, &rules[i]) || rules[i].dataclass < 0)
+            continue;
+        if (rules[i].mode == RAW_MODE_PREFERRED)
+            conf_error(conf, conf_at(rules[i].node, "mode"),
+                       "\"%s\" is a hub: it gets copies, and is no place that data goes to "
+                       "instead; leave \"mode\" out",
+                       rules[i].target);
+        int32_t home = home_of(conf, &rules[i]);
+        int32_t last = is_any(&rules[i]) ? residency->region_count - 1 : home;
+        uint64_t bit = UINT64_C(1) << find_region(config, rules[i].target);
+        for (; home >= 0 && home <= last; home++)
+            rows[home * DATA_CLASSES + rules[i].dataclass] |= bit;
+    }
 }
 
 static void build_rows(struct conf *conf, const struct raw_residency *raw,
@@ -197,6 +248,7 @@ static void build_rows(struct conf *conf, const struct raw_residency *raw,
     size_t cells = (size_t)residency->region_count * DATA_CLASSES;
     struct residency_row *rows = arena_zalloc(conf->memory, (cells + 1) * sizeof *rows);
     residency->rows = rows;
+    build_hubs(conf, rules, residency->region_count == 0 ? 0 : raw->rules.count, residency);
     for (size_t i = 0; i < cells; i++)
         rows[i] = (struct residency_row){TARGET_OWN, REGION_NONE, true};
     if (raw->rules.count > 0 && residency->region_count == 0) {
@@ -208,11 +260,11 @@ static void build_rows(struct conf *conf, const struct raw_residency *raw,
     // Those of one region come last: they go before those of any.
     for (int named = 0; named <= 1; named++) {
         for (size_t i = 0; i < raw->rules.count; i++) {
-            if (is_any(&rules[i]) == (named == 1) || rules[i].dataclass < 0)
+            if (is_any(&rules[i]) == (named == 1) || rules[i].dataclass < 0 ||
+                to_hub(conf->config, &rules[i]))
                 continue;
             struct residency_row row = row_of(conf, &rules[i]);
-            int32_t home =
-                named ? conf_need_region(conf, rules[i].node, "region", rules[i].region) : 0;
+            int32_t home = home_of(conf, &rules[i]);
             int32_t last = named ? home : residency->region_count - 1;
             for (; home >= 0 && home <= last; home++)
                 rows[home * DATA_CLASSES + rules[i].dataclass] = row;
@@ -268,9 +320,12 @@ static void build_tenants(struct conf *conf, const struct raw_config *raw,
     for (size_t i = 0; i < raw->tenants.count; i++) {
         if (from[i].name == NULL || from[i].region == NULL)
             continue;
-        tenants[residency->tenant_count++] = (struct residency_tenant){
-            slice_str(from[i].name),
-            conf_need_region(conf, from[i].node, "region", from[i].region)};
+        int32_t home = conf_need_region(conf, from[i].node, "region", from[i].region);
+        if (home != REGION_NONE && conf->config->regions[home].hub)
+            conf_error(conf, conf_at(from[i].node, "region"),
+                       "\"%s\" is a hub: no tenant is at home there", from[i].region);
+        tenants[residency->tenant_count++] =
+            (struct residency_tenant){slice_str(from[i].name), home};
     }
     qsort(tenants, residency->tenant_count, sizeof *tenants, by_name);
     refuse_same_tenants(conf, raw, residency);
@@ -312,7 +367,7 @@ void conf_build_regions(struct conf *conf, const struct raw_config *raw)
         arena_zalloc(conf->memory, (config->region_count + 1) * sizeof *links);
     for (size_t i = 0; i < config->region_count; i++) {
         names[i] = slice_str(config->regions[i].name);
-        links[i] = (struct residency_link){true, config->regions[i].rtt_ms};
+        links[i] = (struct residency_link){.up = true, .rtt_ms = config->regions[i].rtt_ms};
     }
     residency->regions = names;
     residency->region_count = (int32_t)config->region_count;

@@ -105,6 +105,11 @@ static void needs_compensate(struct conf *conf, const struct raw_step *step)
 static void check_way(struct conf *conf, const struct raw_step *from)
 {
     int32_t region = conf_need_region(conf, from->node, "region", from->region);
+    if (region != REGION_NONE && conf->config->regions[region].hub) {
+        conf_error(conf, conf_at(from->node, "region"), "\"%s\" is a hub: no step runs there",
+                   from->region);
+        return;
+    }
     const char *what =
         from->dataclass < 0 ? "no" : data_class_name((enum data_class)from->dataclass);
     if (region != REGION_NONE && !conf_may_go(conf, region, from->dataclass))
@@ -115,26 +120,48 @@ static void check_way(struct conf *conf, const struct raw_step *from)
                    what, from->region);
 }
 
-static void check_region(struct conf *conf, const struct raw_step *from)
+// An action that is intensive in computing goes where there is room, if there is a choice.
+static const char *region_of(const struct conf *conf, const struct raw_step *from,
+                             const struct config_action *action)
+{
+    bool roams = action != NULL && action->intensive != NULL &&
+                 strcmp(action->intensive, "compute") == 0 && conf->config->region_count > 1;
+    return from->region != NULL ? from->region : roams ? "least_loaded" : NULL;
+}
+
+// Words that mean a region without naming one.
+static bool names_region(const char *region)
+{
+    return residency_is_name(slice_str(region)) && strcmp(region, "tenant") != 0 &&
+           strcmp(region, "least_loaded") != 0;
+}
+
+static void check_region(struct conf *conf, const struct raw_step *from,
+                         const struct config_step *step)
 {
     const struct config *config = conf->config;
     const struct conf_node *node = from->node;
     const struct conf_node *declared = conf_child(node, "dataclass");
-    if (from->region == NULL) {
+    const char *intensive = step->action == NULL ? NULL : step->action->intensive;
+    if (step->region == NULL) {
         if (declared != NULL)
             conf_error(conf, declared, "\"dataclass\" has no effect without \"region\"");
         return;
     }
+    if (intensive != NULL && strcmp(intensive, "data") == 0)
+        conf_warn(conf, conf_at(node, "region"),
+                  "\"region\" has no effect: \"%s\" is intensive in data and runs here",
+                  step->action->name);
     if (declared != NULL && from->input == NULL)
         conf_error(conf, declared,
                    "\"dataclass\" needs \"input\": it is the class of what that leaves");
     if (config->region_count < 2)
         conf_error(conf, conf_at(node, "region"), "\"region\" needs other regions: \"regions\"");
-    else if (strcmp(from->region, "tenant") == 0 && config->residency->tenant_count == 0)
+    else if (strcmp(step->region, "tenant") == 0 && config->residency->tenant_count == 0)
         conf_error(conf, conf_at(node, "region"), "\"region\" = \"tenant\" needs \"tenants\"");
-    else if (strcmp(from->region, "tenant") != 0 && residency_is_name(slice_str(from->region)))
+    else if (names_region(step->region))
         check_way(conf, from);
-    if (!residency_is_name(slice_str(from->region)))
+    if (!residency_is_name(slice_str(step->region)))
         check_expr(conf, node, "region", from->region);
     const char *const actions[] = {from->action, from->compensate};
     for (size_t i = 0; i < 2; i++)
@@ -155,10 +182,12 @@ static void build_step(struct conf *conf, const struct raw_step *from, struct co
         .compensate_input = from->compensate_input,
         .optional = from->optional,
         .pivot = from->pivot,
-        .region = from->region,
         .dataclass = from->dataclass < 0 ? NULL : data_class_name((enum data_class)from->dataclass),
         .node = from->node,
     };
+    step->region = region_of(conf, from, step->action);
+    if (step->region != NULL && strcmp(step->region, "least_loaded") == 0)
+        conf->config->balances = true;
     if (step->action != NULL) {
         step->retry = merge_retry(&from->retry, step->action->retry);
         step->timeout_ms = either(from->timeout_ms, step->action->timeout_ms);
@@ -174,7 +203,7 @@ static void build_step(struct conf *conf, const struct raw_step *from, struct co
     check_expr(conf, from->node, "input", from->input);
     check_expr(conf, from->node, "compensate_input", from->compensate_input);
     needs_compensate(conf, from);
-    check_region(conf, from);
+    check_region(conf, from, step);
     if (step->pivot && step->optional)
         conf_error(conf, conf_at(from->node, "pivot"),
                    "a step cannot be both pivot and optional: its failure would mean nothing");
@@ -206,8 +235,8 @@ static void check_order(struct conf *conf, const struct config_step *steps, size
 
 static bool is_own_topic(const struct config *config, const char *topic)
 {
-    static const char *const names[] = {"inbox", "state",   "history", "replies",
-                                        "dlq",   "catalog", "links",   "audit"};
+    static const char *const names[] = {"inbox",   "state", "history", "replies", "dlq",
+                                        "catalog", "links", "audit",   "load"};
     size_t len = config->app == NULL ? 0 : strlen(config->app);
     if (len == 0 || strncmp(topic, config->app, len) != 0 || topic[len] != '.')
         return false;
@@ -310,6 +339,9 @@ static void add_route(struct conf *conf, struct config_route *routes, const stru
 
 static bool is_called(const struct config *config, const struct config_action *action)
 {
+    if (config->region_count > 1 && action->intensive != NULL &&
+        strcmp(action->intensive, "compute") == 0)
+        return true; // also by sagas that only other regions have
     for (size_t i = 0; i < config->saga_count; i++)
         for (size_t j = 0; j < config->sagas[i].step_count; j++) {
             const struct config_step *step = &config->sagas[i].steps[j];

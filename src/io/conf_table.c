@@ -30,6 +30,8 @@ static const char *const forwards[] = {"origin", "all", NULL};
 static const char *const histories[] = {"all", "steps", "ends", NULL};
 // In the order of enum data_class.
 static const char *const classes[] = {"public", "sensitive", "financial", "personal", NULL};
+static const char *const intensities[] = {"data", "compute", NULL};
+static const char *const roles[] = {"worker", "hub", NULL};
 static const char *const modes[] = {"required", "preferred", NULL};
 
 static const struct conf_key kafka_keys[] = {
@@ -170,6 +172,11 @@ static const struct conf_key action_keys[] = {
     {"inline", CONF_BOOL, FIELD(raw_action, run_inline), .fallback = "false",
      .doc = "kind `plugin`: run it in the lane, in the transaction, exactly once. It must not "
             "block nor touch the outside."},
+    {"intensive", CONF_ENUM, FIELD(raw_action, intensive), .choices = intensities,
+     .shown = "neither",
+     .doc = "`data`: it works on data of the region of its saga and never runs elsewhere, whatever "
+            "a step asks for. `compute`: a step without `region` runs it in the least loaded "
+            "region. See [residency.md](residency.md#placement)."},
     {"options", CONF_OPTIONS, FIELD(raw_action, options),
      .doc = "kind `plugin`: options of the action, checked against its own table."},
     {"command", CONF_STRINGS, FIELD(raw_action, command), .min = 1, .max = 63,
@@ -216,8 +223,8 @@ static const struct conf_key step_keys[] = {
     {"wait", CONF_RESERVED, .doc = NULL},
     {"region", CONF_STRING, FIELD(raw_step, region),
      .doc = "Where it runs, and its compensation: one of `regions`, `tenant` (where the tenant is "
-            "at home) or jq over everything known so far. Without it: here. Residency decides "
-            "whether the input may go there, see [residency.md](residency.md)."},
+            "at home), `least_loaded` or jq over everything known so far. Without it: here. "
+            "Residency decides whether the input may go there, see [residency.md](residency.md)."},
     {"dataclass", CONF_ENUM, FIELD(raw_step, dataclass), .choices = classes,
      .shown = "that of the event",
      .doc = "With `region`: the class of what `input` leaves of the event, on your word. A field "
@@ -302,8 +309,13 @@ static const struct conf_group saga_group = {
 
 static const struct conf_key region_keys[] = {
     {"name", CONF_NAME, FIELD(raw_region, name), .required = true,
-     .doc = "Not `any`, `own`, `closest` or `tenant`: these mean something else where a region can "
-            "be named."},
+     .doc = "Not `any`, `own`, `closest`, `tenant` or `least_loaded`: these mean something else "
+            "where a region can be named."},
+    {"role", CONF_ENUM, FIELD(raw_region, role), .fallback = "worker", .choices = roles,
+     .doc =
+         "`hub`: a cluster that only gets copies, by `kasaga link run` there. No step runs in it, "
+         "no link copies from it, no tenant is at home there, and it holds what a rule with this "
+         "`target` names and nothing else."},
     {"rtt", CONF_DURATION, FIELD(raw_region, rtt_ms), .shown = "measured by the link from there",
      .min = 0, .max = MINUTE,
      .doc = "Round trip from here: which region is the closest. Without it and without a link "
@@ -328,7 +340,8 @@ static const struct conf_key rule_keys[] = {
      .doc = "Which data."},
     {"target", CONF_NAME, FIELD(raw_rule, target), .fallback = "own",
      .doc = "Where it goes: a region, `own` (where it is at home) or `closest` (by `rtt`; only "
-            "`preferred`)."},
+            "`preferred`). A hub: topics of this class may be copied there too; such a rule stands "
+            "beside the one that says where the data goes."},
     {"mode", CONF_ENUM, FIELD(raw_rule, mode), .fallback = "required", .choices = modes,
      .doc = "`required`: there and nowhere else; when it is out of reach the record waits. "
             "`preferred`: any region may be asked for, and when it is down the next closest is "

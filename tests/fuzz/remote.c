@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What comes from other regions and what is looked at before it goes there: calls, results, audit
-// records, the class of a document. A call that is accepted is written again and read as the same.
+// records, loads, the class of a document. A call that is accepted is written again and read as the
+// same.
 #include "core/remote.h"
 #include "core/assert.h"
 #include "core/audit.h"
 #include "core/json.h"
+#include "core/placement.h"
 #include "core/residency.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -38,8 +40,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct arena arena = {0};
     struct remote_result result;
     struct audit_record audit;
+    struct placement_beat beat;
     struct record record = {.key = doc, .value = doc};
     audit_read(&record, no_hash, &audit);
+    if (placement_beat_parse(doc, &arena, &beat, NULL) == KA_OK)
+        KA_ASSERT(placement_busy(&beat, 1) >= 0 && placement_busy(&beat, 1) <= PLACEMENT_BUSY_MAX);
     if (json_validate(doc, NULL) == KA_OK) {
         call_again(doc, &arena);
         (void)!remote_result_parse(doc, &arena, &result, NULL);

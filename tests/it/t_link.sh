@@ -58,3 +58,42 @@ start namesake env -u KASAGA_BOOTSTRAP "$KASAGA" link run -c "$dir/here.conf" --
 two_names() { says namesake 'another process has the node name l9' || says l9 'another process has the node name l9'; }
 must_within 30 two_names
 passed 'two processes with one node name end with its name'
+end l9 || true
+end namesake || true
+
+# A hub of its own app in the cluster here: what a rule names for it, and nothing else.
+hub() { # CLASS [keys of the link]
+    cat >"$dir/hub.conf" <<CONF
+app = "$app-hub"; region = "hub"; link_slots = 6;
+kafka = { bootstrap = "${brokers[here]}"; };
+regions = ( { name = "there"; }, { name = "hub"; role = "hub"; } );
+residency = { rules = ( { class = "public"; target = "closest"; mode = "preferred"; },
+                        { region = "there"; class = "public"; target = "hub"; } ); };
+links = ( { source = "there"; bootstrap = "${brokers[there]}"; app = "$app"; refresh = "500ms";
+    topics = ( { match = "$app.evening"; class = "public"; }, { match = "$app.$1*"; class = "$1"; } ); ${2:-} } );
+CONF
+}
+refused() { # TEXT COMMAND...
+    local code=0
+    "${@:2}" >"$dir/refused" 2>&1 </dev/null || code=$?
+    equal "exit code of ${*:2}" 78 "$code"
+    contains "${*:2}" "$(cat "$dir/refused")" "$1"
+}
+in_region there topic create "$app.personal" 2 >/dev/null
+in_region there topic create "$app.out.hub" 2 >/dev/null
+fill there "$app.personal" --count 100
+fill there "$app.out.hub" --count 100
+hub personal
+refused 'no rule lets personal data of there go to the hub hub' "$KASAGA" check -c "$dir/hub.conf"
+refused 'no rule lets personal data of there go to the hub hub' "$KASAGA" link run -c "$dir/hub.conf" --node h1
+hub public 'commands = true;'
+refused 'is a hub: no commands come here' "$KASAGA" check -c "$dir/hub.conf"
+hub public
+refused 'is a hub: nothing runs in it' env -u KASAGA_BOOTSTRAP "$KASAGA" worker -c "$dir/hub.conf" --node h1
+"$KASAGA" topics apply --yes -c "$dir/hub.conf" --bootstrap "${brokers[here]}" >"$dir/topics.log" 2>&1 || fail "$(cat "$dir/topics.log")"
+link hub h1
+same there here "$app.evening" --as "there.$app.evening" --expect 600 --wait 20
+sleep 1
+equal 'topics of the hub' "$app-hub.links there.$app.evening" "$(kcat -L -J -b "${brokers[here]}" |
+    jq -r "[.topics[].topic | select(startswith(\"$app-hub.\") or startswith(\"there.$app.\"))] | sort | join(\" \")")"
+passed 'a hub holds what a rule names for it, and nothing else'

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The other region goes down: public data, for which it is only preferred, is worked on here; data
 # that must go there waits in the out topic and is worked on there when the region is back. (R31, R33)
+# And a step that may run anywhere goes where there is room. (R25)
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 
@@ -20,9 +21,14 @@ residency = { personal = "email";
             { class = "public"; target = "closest"; mode = "preferred"; } ); };
 links = ( { source = "$3"; bootstrap = "$4"; refresh = "500ms"; breaker = { threshold = 2; timeout = "1s"; }; } );
 tenants = ( { name = "acme"; region = "eu"; } );
-actions = ( { name = "order.validate"; kind = "plugin"; library = "shop.so"; inline = true; } );
+invoker = { threads = 2; };
+actions = ( { name = "order.validate"; kind = "plugin"; library = "shop.so"; inline = true; },
+            { name = "score"; kind = "exec"; command = [ "/bin/echo", "{}" ]; intensive = "compute"; },
+            { name = "nap"; kind = "exec"; command = [ "/bin/sh", "-c", "sleep 300; echo {}" ]; timeout = "5m"; } );
 sagas = ( { name = "order"; steps = (
-    { name = "validate"; action = "order.validate"; region = "eu"; timeout = "5m"; } ); } );
+    { name = "validate"; action = "order.validate"; region = "eu"; timeout = "5m"; } ); },
+    { name = "score"; start = { topic = "$app.score"; type = "$app.score"; id = ".id"; }; steps = ( { name = "score"; action = "score"; } ); },
+    { name = "nap"; start = { topic = "$app.nap"; type = "$app.nap"; id = ".id"; }; steps = ( { name = "nap"; action = "nap"; } ); } );
 CONF
     "$KASAGA" topics apply --yes -c "$dir/$1.conf" --bootstrap "$2" >>"$dir/topics.log" 2>&1 || fail "$(cat "$dir/topics.log")"
 }
@@ -46,6 +52,33 @@ submit near '{"order_id":"near","total":1}' --wait --timeout 40s >"$dir/submit.l
 contains "where it ran" "$(ran near)" '"executed_by":"eu/eu0"'
 contains "the trace" "$("$KASAGA" trace order/near -c "$dir/us.conf" --bootstrap "$us")" "by eu/eu0"
 passed "the other region is up: the step runs there"
+
+runs() { for ((i = $2; i < $3; i++)); do echo "{\"id\":\"$i\"}"; done | kcat -P -b "$us" -t "$app.$1" -X acks=all; }
+placements() { # of the score steps that have begun
+    kcat -C -q -e -b "$us" -X isolation.level=read_committed -o beginning -t "$app.history" | grep kasaga.step.started |
+        jq -r 'select(.subject | startswith("score/")) | .data.placement'
+}
+begun() { [ "$(placements | wc -l)" -eq "$1" ]; }
+known() { grep -q "event=region region=$1 known=yes" "$dir/us0.log"; }
+busy() { # REGION: as the nodes there say it in their topic
+    kcat -C -q -b "$1" -t "$app.load" -p 0 -o -1 -c 1 | jq -e '.in_flight >= 20' >/dev/null
+}
+must_within 20 known us
+must_within 20 known eu
+runs score 0 1
+must_within 20 begun 1
+contains 'a run with nothing to do anywhere' "$(placements)" 'least_loaded: us '
+runs nap 0 20
+must_within 20 busy "$us"
+sleep 5 # two more beats, and a look of the lanes
+runs score 1 101
+must_within 30 begun 101
+equal 'runs of the next hundred in the other region' 100 "$(placements | grep -c '^least_loaded: eu ')"
+"$KASAGA" trace score/7 -c "$dir/us.conf" --bootstrap "$us" >"$dir/trace"
+contains 'the trace' "$(cat "$dir/trace")" '(least_loaded: eu '
+must_within 30 eval "\"$KASAGA\" trace score/7 -c $dir/us.conf --bootstrap $us | grep -q 'by eu/eu0'"
+"$KASAGA" replay --saga score/7 -c "$dir/us.conf" --bootstrap "$us" >"$dir/replay.log" 2>&1 || fail "$(cat "$dir/replay.log")"
+passed "a region has calls waiting: the next hundred undecided runs go elsewhere, and the history says why"
 
 tools/kafka kill -9 --name "$(cluster_of eu)"
 must_within 40 breaker open

@@ -32,7 +32,8 @@ const struct residency story_residency = {.regions = regions,
                                           .pattern_count = 3,
                                           .tenants = tenants,
                                           .tenant_count = 1};
-const struct residency_link story_links[3] = {{true, 0}, {true, 80}, {true, 150}};
+const struct residency_link story_links[3] = {
+    {.up = true}, {.up = true, .rtt_ms = 80}, {.up = true, .rtt_ms = 150}};
 
 static _Noreturn void give_up(const char *what, const char *line)
 {
@@ -172,6 +173,8 @@ static void set_step(struct story *story, struct step_def *step, struct action_d
         action->run_inline = true;
     } else if (strcmp(word, "optional") == 0) {
         step->optional = true;
+    } else if (strcmp(word, "data") == 0) {
+        step->local_data = true;
     } else if (strcmp(word, "pivot") == 0) {
         step->pivot = true;
     } else if (strcmp(word, "when") == 0) {
@@ -186,9 +189,10 @@ static void set_step(struct story *story, struct step_def *step, struct action_d
         step->declared = data_class_parse(slice_str(value), &step->dataclass);
     } else if (strcmp(word, "region") == 0) {
         step->region_of_tenant = strcmp(value, "tenant") == 0;
+        step->least_loaded = strcmp(value, "least_loaded") == 0;
         if (*value == '\'')
             step->region_expr = compile(value);
-        else if (!step->region_of_tenant)
+        else if (!step->region_of_tenant && !step->least_loaded)
             step->region = keep(story, value);
     } else if (!set_number(step, word, value)) {
         set_undo(step, undo, word, value);
@@ -348,6 +352,8 @@ static void say_transition(struct story *story, const struct transition *t)
     if (t->maybe_done)
         say(story, ", maybe done");
     say_slice(story, ", in ", t->region);
+    say_slice(story, " (", t->placement);
+    say(story, t->placement.len > 0 ? ")" : "");
     say_slice(story, ", ran by ", t->executed_by);
     say_slice(story, ", by ", t->actor);
     say_slice(story, ": ", t->reason);
@@ -584,6 +590,22 @@ static bool tell_link(struct story *story, const char *verb, const char *at)
     return true;
 }
 
+// "load eu-central 81%", "load eu-central full", "load eu-central unknown"
+static bool tell_load(struct story *story, const char *verb, const char *at)
+{
+    char name[TOKEN_MAX];
+    if (strcmp(verb, "load") != 0 || !next_word(&at, name))
+        return false;
+    int32_t region = residency_region(&story_residency, slice_str(name));
+    if (region == REGION_NONE)
+        return false;
+    struct residency_link *link = &story->links[region];
+    link->load_known = strcmp(rest(at), "unknown") != 0;
+    link->full = strcmp(rest(at), "full") == 0;
+    link->busy = (int32_t)(atoi(rest(at)) * 10);
+    return true;
+}
+
 void story_tell(struct story *story, const char *line)
 {
     char verb[TOKEN_MAX];
@@ -593,7 +615,8 @@ void story_tell(struct story *story, const char *line)
     if (strcmp(verb, "start") == 0 && story->saga == NULL)
         tell_start(story, rest(at));
     else if (!tell_result(story, verb, at) && !tell_verb(story, verb, at) &&
-             !tell_time(story, verb, at) && !tell_link(story, verb, at))
+             !tell_time(story, verb, at) && !tell_link(story, verb, at) &&
+             !tell_load(story, verb, at))
         give_up("not an event", line);
 }
 

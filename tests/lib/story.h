@@ -20,6 +20,7 @@
 //   timer                         time passes up to the next due time
 //   takeover
 //   down eu-central               its link; up eu-central
+//   load eu-central 81%           or full, or unknown
 //   pause by ada: reason          the operator's verbs
 #ifndef KA_TESTS_STORY_H
 #define KA_TESTS_STORY_H

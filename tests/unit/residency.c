@@ -12,7 +12,7 @@
 // cmocka wants the headers above it
 #include <cmocka.h>
 
-enum { US, EU, APAC, REGIONS };
+enum { US, EU, APAC, REGIONS, LINKS = 4 };
 
 static const char *const region_names[REGIONS] = {"us-west", "eu-central", "apac-east"};
 static const char file[] =
@@ -31,7 +31,7 @@ static const char file[] =
 struct fixture {
     struct config *config;
     const struct residency *residency;
-    struct residency_link links[REGIONS];
+    struct residency_link links[LINKS];
     struct arena arena;
     struct err_text text;
 };
@@ -45,7 +45,7 @@ static void load(struct fixture *f, int here)
     assert_int_equal(io_conf_parse(slice_str(text), &f->config, &report), KA_OK);
     conf_report_fini(&report);
     f->residency = f->config->residency;
-    memcpy(f->links, f->config->links, sizeof f->links);
+    memcpy(f->links, f->config->links, REGIONS * sizeof *f->links);
 }
 
 static int setup(void **state)
@@ -270,6 +270,46 @@ static void without_rules_everything_stays(void **state)
         assert_int_equal(ask(f, (enum data_class)dataclass, 0, 1).verdict, RESIDENCY_REFUSED);
 }
 
+// A hub has copies of what a rule with its name says, of that home and class, and nothing else.
+static void a_hub_gets_what_its_rules_name(void **state)
+{
+    struct fixture *f = *state;
+    struct conf_report report = {0};
+    struct slice text =
+        SLICE_LIT("app = \"a\"; region = \"us\"; kafka = { bootstrap = \"b:9092\"; };"
+                  "regions = ( { name = \"us\"; }, { name = \"eu\"; rtt = \"50ms\"; },"
+                  "{ name = \"hub1\"; role = \"hub\"; rtt = \"1ms\"; }, { name = \"hub2\"; role = "
+                  "\"hub\"; } );"
+                  "residency = { rules = ( { class = \"public\"; target = \"closest\"; mode = "
+                  "\"preferred\"; },"
+                  "{ class = \"public\"; target = \"hub1\"; },"
+                  "{ region = \"eu\"; class = \"financial\"; target = \"hub2\"; } ); };");
+    io_conf_free(&f->config);
+    assert_int_equal(io_conf_parse(text, &f->config, &report), KA_OK);
+    conf_report_fini(&report);
+    f->residency = f->config->residency;
+    memcpy(f->links, f->config->links, sizeof f->links);
+    int allowed = 0;
+    for (int row = 0; row < 2 * 2 * DATA_CLASSES; row++) {
+        int source = row % 2, hub = 2 + row / 2 % 2;
+        enum data_class dataclass = (enum data_class)(row / 4);
+        bool may = (hub == 2 && dataclass == CLASS_PUBLIC) ||
+                   (hub == 3 && source == 1 && dataclass == CLASS_FINANCIAL);
+        assert_int_equal(residency_may_copy(f->residency, source, hub, dataclass), may);
+        allowed += may;
+    }
+    assert_int_equal(allowed, 3);
+    // Nothing is sent there, also not where another region is down.
+    assert_int_equal(ask(f, CLASS_PUBLIC, 0, 2).verdict, RESIDENCY_REFUSED);
+    assert_int_equal(ask(f, CLASS_FINANCIAL, 1, 1).verdict, RESIDENCY_ALLOWED);
+    f->links[1].up = false;
+    assert_int_equal(ask(f, CLASS_PUBLIC, 0, 1).region, 0);
+    struct residency_question question = {CLASS_PUBLIC, 0, 2};
+    struct residency_answer answer = residency_decide(f->residency, f->links, &question);
+    residency_explain(f->residency, &question, &answer, &f->text);
+    assert_string_equal(f->text.text, "hub1 is a hub: nothing is sent there");
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -286,6 +326,7 @@ int main(void)
         CASE(a_region_that_nobody_knows_is_refused),
         CASE(a_refusal_says_why),
         CASE(without_rules_everything_stays),
+        CASE(a_hub_gets_what_its_rules_name),
     };
     unsetenv("KASAGA_BOOTSTRAP");
     return cmocka_run_group_tests(tests, NULL, NULL);
