@@ -140,8 +140,6 @@ fuzz-run: $(FUZZ)
 	    || { tail -40 build/fuzz/$$n.log; exit 1; }; grep -E 'number_of_executed|peak_rss' build/fuzz/$$n.log; done
 soak: all faults ## random faults for MINUTES=30 on three brokers and three workers
 	@KASAGA_BUILD=$(abspath $(BUILD)) tests/it/soak.sh $(or $(MINUTES),30)
-canary: all faults ## a real Kafka without rule 5 of docs/lane.md: a late EndTxn commits half a transaction
-	@KASAGA_BUILD=$(abspath $(BUILD)) tests/it/canary.sh
 bench: all ## measure on a real Kafka (BENCH_ARGS are passed to tools/bench)
 	@if [ -x tools/bench ]; then KASAGA_BUILD=$(abspath $(BUILD)) tools/bench $(BENCH_ARGS); \
 	 else echo 'bench: there is no tools/bench'; fi
@@ -166,7 +164,7 @@ clean: ## remove what was built (Kafka's jars stay: tools/setup would only fetch
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
 
-.PHONY: all run setup test check faults soak canary test-programs sanitize sim sim-determinism fuzz fuzz-run bench pure lint install clean help
+.PHONY: all run setup test check faults soak test-programs sanitize sim sim-determinism fuzz fuzz-run bench pure lint install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Switches of the tests: each rule that keeps a promise can be turned off in a build with KA_SIM,
 // and then the simulator must find the broken promise (tests/sim); in a build with KASAGA_FAULTS
-// a real Kafka shows it (tests/it/canary.sh). In the product there is no switch: KA_RULE is true.
+// a real Kafka shows it (tests/it/t_canary.sh). In the product there is no switch: KA_RULE is true.
 // The lane has LANE_RULE, which is the same per lane.
 // Not for options: no user ever sees these.
 #ifndef KA_CORE_RULE_H

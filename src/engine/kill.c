@@ -27,9 +27,9 @@ static atomic_long hits;
 
 static void read_environment(void)
 {
-    const char *rule = getenv("KASAGA_RULES_OFF");
-    if (rule != NULL)
-        ka_rules_off = UINT64_C(1) << strtol(rule, NULL, 10);
+    const char *rules = getenv("KASAGA_RULES_OFF");
+    for (char *end; rules != NULL && *rules != '\0'; rules = *end == ',' ? end + 1 : "")
+        ka_rules_off |= UINT64_C(1) << strtol(rules, &end, 10);
     const char *value = getenv("KASAGA_KILL_AT");
     const char *colon = value == NULL ? NULL : strchr(value, ':');
     if (colon == NULL || (size_t)(colon - value) >= sizeof wanted)

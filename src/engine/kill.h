@@ -13,7 +13,7 @@ void kill_point(const char *name);
 // The same, but the process ends a moment later: in the middle of the call that follows.
 void kill_point_soon(const char *name);
 
-// The rule that KASAGA_RULES_OFF=5 turns off, as a bit (core/rule.h): a test shows the harm.
+// The rules that KASAGA_RULES_OFF=5,22 turns off, as bits (core/rule.h): a test shows the harm.
 uint64_t kill_rules_off(void);
 
 #ifdef KASAGA_FAULTS
