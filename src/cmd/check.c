@@ -132,7 +132,11 @@ static void text_saga(const struct config *config, const struct config_saga *sag
         put(buf, "  deadline %lld s\n", (long long)saga->deadline_ms / 1000);
     for (size_t i = 0; i < saga->step_count; i++) {
         const struct config_step *step = &saga->steps[i];
-        put(buf, "  %2zu %-16s %s", i + 1, step->name, step->action->name);
+        bool first = step->group != NULL && (i == 0 || step[-1].group_node != step->group_node);
+        if (first)
+            put(buf, "     %s, %s\n", step->group, step->collect ? "collect" : "fail_fast");
+        put(buf, "  %2zu %s%-*s %s", i + 1, step->group == NULL ? "" : "  ",
+            step->group == NULL ? 16 : 14, step->name, step->action->name);
         if (step->compensate != NULL)
             put(buf, ", undo %s", step->compensate->name);
         if (step->region != NULL)
@@ -194,6 +198,8 @@ static void json_saga(const struct config *config, const struct config_saga *sag
         json_text(buf, "undo", step->compensate == NULL ? NULL : step->compensate->name);
         if (step->region != NULL)
             json_text(buf, "region", step->region);
+        if (step->group != NULL)
+            json_text(buf, "group", step->group);
         put(buf, ",\"optional\":%s,\"pivot\":%s}", step->optional ? "true" : "false",
             step->pivot ? "true" : "false");
     }

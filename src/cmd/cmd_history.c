@@ -96,6 +96,7 @@ bool history_line_parse(struct slice doc, struct arena *arena, struct history_li
         .attempt = parsed.attempt,
         .step = parsed.step,
         .action = parsed.action,
+        .group = parsed.group,
         .code = parsed.code,
         .message = parsed.message,
         .cause = parsed.cause,

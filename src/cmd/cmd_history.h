@@ -27,6 +27,7 @@ struct history_line {
     int64_t attempt;
     struct slice step;
     struct slice action;
+    struct slice group; // the parallel step whose branch it is
     struct slice code;
     struct slice message;
     struct slice cause;

@@ -95,7 +95,11 @@ static void text_expression(struct buf *buf, const char *name, const char *sourc
 
 static void text_step(struct buf *buf, const struct config_step *step, size_t number)
 {
-    put(buf, "  %2zu  %-15s ", number, step->name);
+    bool branch = step->group != NULL;
+    if (branch && (number == 1 || step[-1].group_node != step->group_node))
+        put(buf, "      %s: side by side%s\n", step->group,
+            step->collect ? ", all come to their end" : "");
+    put(buf, "  %2zu  %s%-*s ", number, branch ? "  " : "", branch ? 13 : 15, step->name);
     text_call(buf, step->action, step->timeout_ms, &step->retry);
     put(buf, "%s%s\n", step->optional ? ", optional" : "", step->pivot ? ", pivot" : "");
     text_expression(buf, "region", step->region);
@@ -117,9 +121,10 @@ static void text_undo(struct buf *buf, const struct config_saga *saga)
         if (saga->steps[i].compensate == NULL)
             continue;
         put(buf, "%s%s", between, saga->steps[i].name);
-        between = ", ";
+        const struct conf_node *group = saga->steps[i].group_node;
+        between = i > 0 && group != NULL && saga->steps[i - 1].group_node == group ? " + " : ", ";
     }
-    if (strcmp(between, ", ") != 0)
+    if (between[0] == ' ' && between[1] == ' ')
         buf_str(buf, "  nothing of it can be undone");
     else if (last > 0 && saga->steps[last - 1].pivot)
         put(buf, "; nothing once %s is done", saga->steps[last - 1].name);
@@ -177,6 +182,8 @@ static void json_step(struct buf *buf, const struct config_step *step)
 {
     buf_byte(buf, '{');
     json_text(buf, "name", step->name);
+    if (step->group != NULL)
+        json_text(buf, "group", step->group);
     json_call(buf, step->action, step->timeout_ms, &step->retry);
     json_text(buf, "when", step->when);
     json_text(buf, "input", step->input);

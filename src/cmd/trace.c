@@ -41,6 +41,7 @@ struct course {
 
 struct step_view {
     struct slice name;
+    struct slice group; // the parallel step whose branch it is
     struct course forward;
     struct course undo;
     size_t undo_order; // 0 = not undone
@@ -92,6 +93,8 @@ static struct step_view *step_of(struct view *view, const struct history_line *l
     struct step_view *step = &view->steps[line->index];
     if (step->name.len == 0)
         step->name = line->step;
+    if (line->group.len > 0)
+        step->group = line->group;
     return step;
 }
 
@@ -206,10 +209,12 @@ static void put_reason(struct buf *buf, struct slice code, struct slice message)
     }
 }
 
-static void put_course(struct buf *buf, const char *mark, struct slice name,
+static void put_course(struct buf *buf, const char *mark, const struct step_view *step,
                        const struct course *course)
 {
-    print(buf, "  %s %-20.*s %-10s", mark, SLICE_FMT(name), course->state);
+    bool branch = step->group.len > 0;
+    print(buf, "%s%s %-*.*s %-10s", branch ? "    " : "  ", mark, branch ? 18 : 20,
+          SLICE_FMT(step->name), course->state);
     print(buf, " %8.3f s", (double)(course->ended_ms - course->begun_ms) / 1000);
     if (course->attempts > 1)
         print(buf, "  %lld attempts", (long long)course->attempts);
@@ -229,15 +234,29 @@ static void put_course(struct buf *buf, const char *mark, struct slice name,
     buf_byte(buf, '\n');
 }
 
+// The name of a parallel step, above its branches.
+static void put_group(struct buf *buf, struct slice *last, const struct step_view *step)
+{
+    if (step->group.len > 0 && !slice_eq(*last, step->group)) {
+        buf_str(buf, "  : ");
+        put_safe(buf, step->group);
+        buf_byte(buf, '\n');
+    }
+    *last = step->group;
+}
+
 // Undone steps in the order in which they were undone.
 static void put_undo(struct buf *buf, const struct view *view)
 {
     if (view->undone > 0)
         buf_str(buf, "  undo\n");
+    struct slice group = SLICE_NONE;
     for (size_t order = 1; order <= view->undone; order++) {
         for (size_t i = 0; i < view->count; i++) {
-            if (view->steps[i].undo_order == order)
-                put_course(buf, "<", view->steps[i].name, &view->steps[i].undo);
+            if (view->steps[i].undo_order != order)
+                continue;
+            put_group(buf, &group, &view->steps[i]);
+            put_course(buf, "<", &view->steps[i], &view->steps[i].undo);
         }
     }
 }
@@ -274,6 +293,7 @@ static void put_tree(struct buf *buf, const struct trace *trace, const struct vi
         put_safe(buf, view->cause);
         buf_byte(buf, '\n');
     }
+    struct slice group = SLICE_NONE;
     for (size_t i = 0; i < view->count; i++) {
         const struct course *course = &view->steps[i].forward;
         const char *mark = course->state == NULL                     ? " "
@@ -281,8 +301,10 @@ static void put_tree(struct buf *buf, const struct trace *trace, const struct vi
                            : strcmp(course->state, "failed") == 0    ? "!"
                            : strcmp(course->state, "skipped") == 0   ? "-"
                                                                      : ">";
-        if (course->state != NULL)
-            put_course(buf, mark, view->steps[i].name, course);
+        if (course->state == NULL)
+            continue;
+        put_group(buf, &group, &view->steps[i]);
+        put_course(buf, mark, &view->steps[i], course);
     }
     put_undo(buf, view);
     put_operators(buf, trace);
@@ -343,6 +365,10 @@ static void put_json(struct buf *buf, const struct trace *trace, const struct vi
         buf_str(buf, first ? "{\"name\":" : ",{\"name\":");
         first = false;
         buf_json_str(buf, step->name);
+        if (step->group.len > 0) {
+            buf_str(buf, ",\"group\":");
+            buf_json_str(buf, step->group);
+        }
         if (step->forward.state != NULL)
             json_course(buf, "forward", &step->forward);
         if (step->undo.state != NULL)

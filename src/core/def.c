@@ -209,11 +209,24 @@ static enum ka_err get_class(struct load *load, struct slice object, struct step
     return err;
 }
 
+static enum ka_err get_group(struct load *load, struct slice object, struct step_def *step)
+{
+    enum ka_err err = get_text(load, object, "group", &step->group_name);
+    if (err == KA_OK && !slice_none(json_member(object, SLICE_LIT("collect"))))
+        err = get_bool(load, object, "collect", &step->collect);
+    if (err == KA_OK && step->group_name == NULL && step->collect)
+        return wrong(load, "collect", "of a branch");
+    // There would be no way back for the branches that are still in flight.
+    if (err == KA_OK && step->group_name != NULL && step->pivot)
+        return wrong(load, "pivot", "possible in a branch");
+    return err;
+}
+
 static enum ka_err get_step(struct load *load, struct slice value, struct step_def *step)
 {
-    static const char *const names[] = {"action", "compensate", "dataclass", "input",
-                                        "name",   "optional",   "pivot",     "region",
-                                        "retry",  "timeout_ms", "when",      NULL};
+    static const char *const names[] = {"action", "collect", "compensate", "dataclass", "group",
+                                        "input",  "name",    "optional",   "pivot",     "region",
+                                        "retry",  "when",    "timeout_ms", NULL};
     enum ka_err err = check_members(load, value, "a step", names);
     if (err == KA_OK)
         err = get_name(load, value, &step->name);
@@ -239,7 +252,23 @@ static enum ka_err get_step(struct load *load, struct slice value, struct step_d
         err = get_intensive(load, value, step);
     if (err == KA_OK)
         err = get_class(load, value, step);
+    if (err == KA_OK)
+        err = get_group(load, value, step);
     return err;
+}
+
+// Neighbours that name one group are its branches.
+static enum ka_err join_group(struct load *load, struct saga_def *def)
+{
+    struct step_def *step = &def->steps[def->step_count - 1];
+    const struct step_def *before = def->step_count == 1 ? NULL : step - 1;
+    if (step->group_name == NULL)
+        return KA_OK;
+    bool same =
+        before != NULL && before->group > 0 && strcmp(before->group_name, step->group_name) == 0;
+    step->group = same ? before->group : (int32_t)def->step_count;
+    return same && before->collect != step->collect ? wrong(load, "collect", "that of its group")
+                                                    : KA_OK;
 }
 
 static enum ka_err get_steps(struct load *load, struct slice list, struct saga_def *def)
@@ -250,6 +279,8 @@ static enum ka_err get_steps(struct load *load, struct slice list, struct saga_d
     while (json_next(&walk, &name, &value)) {
         struct step_def *step = &def->steps[def->step_count++]; // counted first: def_free sees it
         enum ka_err err = get_step(load, json_trim(value), step);
+        if (err == KA_OK)
+            err = join_group(load, def);
         if (err != KA_OK)
             return err_wrap(load->text, err, "step %s", step->name == NULL ? "?" : step->name);
         for (const struct step_def *other = def->steps; other < step; other++)

@@ -55,6 +55,10 @@ struct step_def {
     int64_t compensate_timeout_ms;
     bool optional; // its failure does not fail the saga
     bool pivot;    // once completed there is no way back
+    // Branches of a parallel step are neighbours with one number over 0; 0 = a step of its own.
+    int32_t group;
+    const char *group_name; // the parallel step's
+    bool collect;           // a branch that failed does not hold back the others
     // Where it runs, and its compensation: a region, that of the tenant, what an expression over
     // everything known so far gives, the least loaded; none of the four = here.
     const char *region;
@@ -81,6 +85,25 @@ struct saga_def {
     size_t step_count;
     struct step_def steps[]; // step_count of them
 };
+
+// The steps that are in hand together with step `at`: the branches of its group, or only itself.
+static inline int32_t def_first_of(const struct saga_def *def, int32_t at)
+{
+    int32_t first = at;
+    while (first > 0 && def->steps[at].group > 0 &&
+           def->steps[first - 1].group == def->steps[at].group)
+        first--;
+    return first;
+}
+// The first step behind them.
+static inline int32_t def_end_of(const struct saga_def *def, int32_t at)
+{
+    int32_t end = at + 1;
+    while (end < (int32_t)def->step_count && def->steps[at].group > 0 &&
+           def->steps[end].group == def->steps[at].group)
+        end++;
+    return end;
+}
 
 // Finds the local action of a name; NULL if this process has none.
 typedef const struct action_def *def_find_action(void *context, const char *name);

@@ -231,6 +231,8 @@ static void put_step(struct doc *doc, const struct saga *saga, const struct tran
     PUT(doc, "\"index\":");
     put_i64(doc, t->step);
     MEMBER(doc, "action", slice_str(t->compensation ? step->compensate_name : step->action_name));
+    if (step->group > 0)
+        MEMBER(doc, "group", slice_str(step->group_name));
     if (t->compensation)
         PUT(doc, ",\"compensation\":true");
     if (t->input.len > 0) {
@@ -290,6 +292,7 @@ static size_t worst_case(const struct saga *saga, const struct transition *t,
         const struct step_def *step = &saga->def->steps[t->step];
         texts +=
             3 * strlen(step->name) + text_len(step->action_name) + text_len(step->compensate_name);
+        texts += text_len(step->group_name);
     }
     return FIXED_MAX + ESCAPED_MAX * texts + t->data.len + t->input.len;
 }

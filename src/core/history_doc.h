@@ -27,6 +27,7 @@ struct history_doc {
     struct slice data; // the whole object; what follows is in it
     int64_t index;     // of the step
     struct slice action;
+    struct slice group; // the parallel step whose branch it is
     struct slice state;
     struct slice code;
     struct slice message;

@@ -139,6 +139,7 @@ static enum ka_err begin(struct replay *replay, const struct history_doc *doc,
         event.type = SAGA_EVENT_TIMER;
     } else if (slice_eq(doc->cause, SLICE_LIT("takeover"))) {
         event.type = SAGA_EVENT_TAKEOVER;
+        event.step = (int32_t)doc->index;
     } else {
         event.step = (int32_t)doc->index;
         event.attempt = (int32_t)doc->attempt;
@@ -149,17 +150,19 @@ static enum ka_err begin(struct replay *replay, const struct history_doc *doc,
     return move(replay, &event, text);
 }
 
-// An inline action has answered: the document in hand is what came of it.
+// An inline action has answered, or a call before it that may not leave: the document in hand is
+// what came of it.
 static enum ka_err answer(struct replay *replay, const struct invocation *call,
                           const struct history_doc *doc, struct err_text *text)
 {
     struct saga_event event = {.type = SAGA_EVENT_RESULT,
                                .now_ms = doc->time_ms,
-                               .step = call->step,
-                               .attempt = call->attempt,
-                               .compensation = call->compensation,
+                               .step = (int32_t)doc->index,
+                               .attempt = (int32_t)doc->attempt,
+                               .compensation = doc->compensation,
                                .result = replay_result(doc)};
-    replay->called = (size_t)(call - replay->effects.invocations) + 1;
+    if (event.step == call->step)
+        replay->called = (size_t)(call - replay->effects.invocations) + 1;
     return move(replay, &event, text);
 }
 

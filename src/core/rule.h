@@ -24,6 +24,7 @@ enum {
     RULE_SEEK = 28,         // of 2: nothing is taken from a partition before it was sought back
     RULE_LOST_CALLS = 29,   // of 9: calls for what was lost are not made
     RULE_IN_FLIGHT = 30,    // of maybe_done: what was in flight when the saga gave up
+    RULE_JOIN = 35,         // a branch in flight ends, or times out, before its group turns back
     RULE_SUM = 34,          // of 13: the states restored are those that the last commit left
     RULE_TAKEN_OVER = 31,   // of maybe_done: what was in flight at a takeover
     // docs/links.md

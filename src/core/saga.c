@@ -30,6 +30,12 @@
 //                                   |           |  (skip)
 //                                   +-> UNDONE <+
 //
+// Branches of a parallel step are steps of the definition with one group: in hand together, each
+// with its own state. Nothing of the group itself is stored. Branches are begun in the order of the
+// definition, and undone in reverse; an inline one ends before the next is looked at (it does so in
+// the same transaction), others are in flight side by side. The saga goes on, turns back or is
+// STUCK when none of them is in flight or will be tried again.
+//
 // The scenario that made it hard: 1. an attempt times out, 2. the retry is refused by the
 // business, 3. the first attempt had charged the card all the same. So "did it fail?" and "may it
 // have happened?" are two questions, and the undo is decided by the second (maybe_done).
@@ -96,11 +102,19 @@ bool saga_finished(const struct saga *saga)
     return (saga_states[saga->state].flags & STATE_FINAL) != 0;
 }
 
-struct saga_step_state *saga_step_in_hand(const struct saga *saga)
+int32_t saga_hand_end(const struct saga *saga)
 {
     if (saga->current < 0 || saga->current >= (int32_t)saga->def->step_count)
-        return NULL;
-    return &saga->steps[saga->current];
+        return saga->current;
+    return def_end_of(saga->def, saga->current);
+}
+
+bool saga_any(const struct saga *saga, enum step_state state)
+{
+    for (int32_t i = saga->current, end = saga_hand_end(saga); i < end; i++)
+        if (saga->steps[i].state == state)
+            return true;
+    return false;
 }
 
 enum saga_state saga_course(const struct saga *saga)
@@ -109,8 +123,7 @@ enum saga_state saga_course(const struct saga *saga)
         return saga->paused_from;
     if (saga->state != SAGA_STUCK)
         return saga->state;
-    const struct saga_step_state *st = saga_step_in_hand(saga);
-    return st != NULL && st->state == STEP_UNDO_WAITING ? SAGA_COMPENSATING : SAGA_RUNNING;
+    return saga_any(saga, STEP_UNDO_WAITING) ? SAGA_COMPENSATING : SAGA_RUNNING;
 }
 
 bool saga_past_pivot(const struct saga *saga)
@@ -121,10 +134,38 @@ bool saga_past_pivot(const struct saga *saga)
     return false;
 }
 
+bool saga_has_failed(const struct saga *saga)
+{
+    for (int32_t i = saga->current, end = saga_hand_end(saga); i < end; i++)
+        if (saga->steps[i].state == STEP_FAILED && !saga->def->steps[i].optional)
+            return true;
+    return false;
+}
+
+bool saga_failing(const struct saga *saga)
+{
+    return saga_has_failed(saga) && !saga->def->steps[saga->current].collect &&
+           !saga_past_pivot(saga);
+}
+
+bool saga_exhausted(const struct saga *saga)
+{
+    for (int32_t i = saga->current, end = saga_hand_end(saga); i < end; i++)
+        if (saga->steps[i].state == STEP_UNDO_WAITING && saga->steps[i].due_ms == 0)
+            return true;
+    return false;
+}
+
 bool saga_must_undo(const struct saga *saga, int32_t step)
 {
     const struct saga_step_state *st = &saga->steps[step];
     return saga->def->steps[step].compensate != NULL && (st->state == STEP_DONE || st->maybe_done);
+}
+
+bool saga_undo_left(const struct saga *saga, int32_t step)
+{
+    const struct saga_step_state *st = &saga->steps[step];
+    return step_undoing(st) ? st->state != STEP_UNDONE : saga_must_undo(saga, step);
 }
 
 bool saga_not_begun(const struct action_result *result)
@@ -155,7 +196,7 @@ void saga_move(struct turn *turn, enum saga_state to)
 void saga_move_step(struct turn *turn, int32_t step, enum step_state to, int64_t due_ms)
 {
     struct saga *saga = turn->saga;
-    KA_ASSERT(step == saga->current);
+    KA_ASSERT(step >= saga->current && step < saga_hand_end(saga));
     struct saga_step_state *st = &saga->steps[step];
     KA_ASSERT(step_states[st->state].next & BIT(to));
     if ((step_states[to].flags & STATE_UNDO) != 0 && !step_undoing(st))
@@ -263,7 +304,8 @@ static void note_late(struct turn *turn, const struct saga_event *event)
     struct saga *saga = turn->saga;
     struct saga_step_state *st = &saga->steps[event->step];
     int32_t age = st->attempts - event->attempt;
-    if (saga_course(saga) == SAGA_RUNNING && saga->state != SAGA_STUCK)
+    // Forward, only a branch that has failed while others of its group are in flight.
+    if (saga_course(saga) == SAGA_RUNNING && saga->state != SAGA_STUCK && st->state != STEP_FAILED)
         return;
     if (age < 0 || age > 63 || !(st->unheard >> age & 1))
         return;
@@ -305,10 +347,10 @@ static int64_t deadline_due(const struct saga *saga)
 }
 
 // An attempt in flight times out also while the saga is paused: its end is taken into the state.
-static int64_t step_due(const struct saga *saga)
+static int64_t step_due(const struct saga *saga, int32_t step)
 {
-    const struct saga_step_state *st = saga_step_in_hand(saga);
-    if (st == NULL || saga_finished(saga))
+    const struct saga_step_state *st = &saga->steps[step];
+    if (saga_finished(saga))
         return INT64_MAX;
     if (step_in_flight(st))
         return st->due_ms;
@@ -316,7 +358,7 @@ static int64_t step_due(const struct saga *saga)
         return INT64_MAX;
     if (st->state == STEP_WAITING || (st->state == STEP_UNDO_WAITING && st->due_ms > 0))
         return st->due_ms;
-    if (saga->state == SAGA_COMPENSATING && st->state != STEP_UNDO_WAITING &&
+    if (saga->state == SAGA_COMPENSATING && !step_undoing(st) && saga_must_undo(saga, step) &&
         st->forward_end_ms > 0)
         return st->forward_end_ms;
     return INT64_MAX;
@@ -324,66 +366,80 @@ static int64_t step_due(const struct saga *saga)
 
 int64_t saga_due(const struct saga *saga)
 {
-    int64_t deadline = deadline_due(saga);
-    int64_t step = step_due(saga);
-    return deadline < step ? deadline : step;
+    int64_t due = deadline_due(saga);
+    for (int32_t i = saga->current, end = saga_hand_end(saga); i < end; i++) {
+        int64_t step = step_due(saga, i);
+        due = step < due ? step : due;
+    }
+    return due;
 }
 
-static void time_out(struct turn *turn)
+static void time_out(struct turn *turn, int32_t step)
 {
-    struct saga_step_state *st = saga_step_in_hand(turn->saga);
+    struct saga_step_state *st = &turn->saga->steps[step];
     struct action_result result = {.outcome = OUTCOME_UNKNOWN,
                                    .code = SLICE_LIT("timeout"),
                                    .message = SLICE_LIT("no answer in time")};
     if (st->state == STEP_UNDO_RUNNING) {
-        saga_end_undo(turn, turn->saga->current, &result);
+        saga_end_undo(turn, step, &result);
     } else if (st->state == STEP_RUNNING) {
         st->unheard |= 1;
         st->forward_end_ms = st->due_ms;
-        saga_end_forward(turn, turn->saga->current, &result);
+        saga_end_forward(turn, step, &result);
     }
-    saga_advance(turn);
+}
+
+static bool any_ends_now(const struct turn *turn)
+{
+    for (int32_t i = turn->saga->current, end = saga_hand_end(turn->saga); i < end; i++)
+        if (saga_ends_now(turn, i))
+            return true;
+    return false;
 }
 
 // The deadline first: what it gives up need not be tried again. Each turn of the loop moves what
-// was due behind now.
+// was due behind now; what is behind an inline attempt has its turn when that has ended.
 static void pass_time(struct turn *turn)
 {
     struct saga *saga = turn->saga;
-    while (saga_due(saga) <= turn->now_ms) {
+    while (saga_due(saga) <= turn->now_ms && !any_ends_now(turn)) {
         if (deadline_due(saga) <= turn->now_ms) {
             saga_miss_deadline(turn);
-            saga_advance(turn);
         } else {
-            time_out(turn);
+            for (int32_t i = saga->current, end = saga_hand_end(saga); i < end; i++)
+                if (step_due(saga, i) <= turn->now_ms)
+                    time_out(turn, i);
         }
+        saga_advance(turn);
     }
 }
 
 // The worker that ran the attempt is gone: it may have happened, and nobody else will answer.
 // The same attempt number and key go out again, so that a participant that knows it says so.
-static void take_over(struct turn *turn)
+static void take_over(struct turn *turn, int32_t step)
 {
     struct saga *saga = turn->saga;
-    struct saga_step_state *st = saga_step_in_hand(saga);
-    if (st == NULL || saga_finished(saga) || !step_in_flight(st))
+    if (step < saga->current || step >= saga_hand_end(saga) || saga_finished(saga))
+        return;
+    struct saga_step_state *st = &saga->steps[step];
+    if (!step_in_flight(st))
         return;
     if (st->region.len > 0) // its call is a record that stands in the log: nothing was lost
         return;
-    const struct step_def *step = &saga->def->steps[saga->current];
+    const struct step_def *def = &saga->def->steps[step];
     bool undo = st->state == STEP_UNDO_RUNNING;
-    struct attempt attempt = {saga->current, undo ? st->undo_attempts : st->attempts, undo};
+    struct attempt attempt = {step, undo ? st->undo_attempts : st->attempts, undo};
     struct why why = {.code = SLICE_LIT("takeover")};
     struct why failure = {0};
     struct slice input = SLICE_NONE;
-    bool made = undo ? saga_undo_input(turn, saga->current, &input, &failure)
-                     : saga_forward_input(turn, saga->current, &input, &failure);
+    bool made = undo ? saga_undo_input(turn, step, &input, &failure)
+                     : saga_forward_input(turn, step, &input, &failure);
     if (!made) // cannot be: it was made before from the same bytes. Let the attempt time out.
         return;
     if (!undo && KA_RULE(RULE_TAKEN_OVER))
         st->maybe_done = true;
-    int64_t timeout_ms = undo ? step->compensate_timeout_ms : step->timeout_ms;
-    saga_move_step(turn, saga->current, st->state, saga_time_add(turn->now_ms, timeout_ms));
+    int64_t timeout_ms = undo ? def->compensate_timeout_ms : def->timeout_ms;
+    saga_move_step(turn, step, st->state, saga_time_add(turn->now_ms, timeout_ms));
     struct transition *record = saga_emit_step(
         turn, undo ? TRANSITION_COMPENSATION_STARTED : TRANSITION_STEP_STARTED, &attempt, &why);
     record->input = input;
@@ -409,7 +465,7 @@ enum ka_err saga_step(struct saga *saga, const struct saga_event *event,
         pass_time(&turn);
         break;
     case SAGA_EVENT_TAKEOVER:
-        take_over(&turn);
+        take_over(&turn, event->step);
         break;
     case SAGA_EVENT_COMMAND:
         err = saga_operate(&turn, event->command, text);

@@ -58,7 +58,8 @@ struct saga {
     int64_t incarnation; // inbox offset of the start record
     enum saga_state state;
     enum saga_state paused_from; // RUNNING or COMPENSATING, when state is SAGA_PAUSED
-    int32_t current;             // index of the step in hand; -1 when none is left to undo
+    int32_t current;             // index of the step in hand, of a group its first branch; -1 when
+                                 // none is left to undo
     int64_t sequence;            // number of the next history record
     int64_t started_ms;
     int64_t deadline_ms; // absolute; 0 = none. Time spent paused does not count
@@ -165,7 +166,7 @@ enum saga_event_type {
     SAGA_EVENT_START,    // first event of a fresh instance
     SAGA_EVENT_RESULT,   // an attempt ended
     SAGA_EVENT_TIMER,    // now_ms has passed saga_due
-    SAGA_EVENT_TAKEOVER, // a new owner: what was in flight is dispatched again, same key
+    SAGA_EVENT_TAKEOVER, // a new owner: what was in flight of `step` is dispatched again, same key
     SAGA_EVENT_COMMAND,  // an operator's verb
     SAGA_EVENT_PLACED    // of a replay: effects->told is known
 };
@@ -173,8 +174,9 @@ enum saga_event_type {
 struct saga_event {
     enum saga_event_type type;
     int64_t now_ms;
-    // RESULT
+    // RESULT, TAKEOVER
     int32_t step;
+    // RESULT
     int32_t attempt;
     bool compensation;
     struct action_result result;

@@ -39,15 +39,16 @@ static bool step_valid(const struct saga_step_state *st, const char **why)
     return st->state != STEP_DONE || !slice_none(st->result);
 }
 
-// Where each step may stand while the saga goes forward: done before the step in hand, not begun
-// after it.
+// Where each step may stand while the saga goes forward: done before the steps in hand, not begun
+// after them.
 static bool forward_valid(const struct saga *saga)
 {
+    int32_t end = saga_hand_end(saga);
     for (int32_t i = 0; i < (int32_t)saga->def->step_count; i++) {
         enum step_state state = saga->steps[i].state;
         if (i < saga->current && state != STEP_DONE && state != STEP_SKIPPED)
             return false;
-        if (i > saga->current && state != STEP_PENDING)
+        if (i >= end && i > saga->current && state != STEP_PENDING)
             return false;
         if (step_undoing(&saga->steps[i]))
             return false;
@@ -55,18 +56,19 @@ static bool forward_valid(const struct saga *saga)
     return saga->current >= 0;
 }
 
-// The same while it goes back: everything after the step in hand is undone, nothing before it.
+// The same while it goes back: everything after the steps in hand is undone, nothing before them.
 static bool backward_valid(const struct saga *saga)
 {
+    int32_t end = saga_hand_end(saga);
     for (int32_t i = 0; i < (int32_t)saga->def->step_count; i++) {
         enum step_state state = saga->steps[i].state;
         if (i < saga->current && state != STEP_DONE && state != STEP_SKIPPED)
             return false;
-        if (i > saga->current && state != STEP_UNDONE && saga_must_undo(saga, i))
+        if (i >= end && state != STEP_UNDONE && saga_must_undo(saga, i))
             return false;
         if (state == STEP_RUNNING || state == STEP_WAITING)
             return false;
-        if (i > saga->current && step_in_flight(&saga->steps[i]))
+        if (i >= end && step_in_flight(&saga->steps[i]))
             return false;
     }
     return !saga_past_pivot(saga);
@@ -74,18 +76,19 @@ static bool backward_valid(const struct saga *saga)
 
 static bool stuck_valid(const struct saga *saga)
 {
-    const struct saga_step_state *st = saga_step_in_hand(saga);
-    if (st == NULL)
-        return false;
-    if (st->state == STEP_UNDO_WAITING)
-        return st->due_ms == 0;
-    return st->state == STEP_FAILED && saga_past_pivot(saga);
+    for (int32_t i = saga->current, end = saga_hand_end(saga); i < end; i++)
+        if (step_in_flight(&saga->steps[i]) || saga->steps[i].due_ms > 0)
+            return false;
+    return saga_exhausted(saga) || (saga_any(saga, STEP_FAILED) && saga_past_pivot(saga));
 }
 
 bool saga_valid(const struct saga *saga, const char **why)
 {
-    *why = "the step in hand exists";
+    *why = "the step in hand exists, and no branch of its group is before it";
     if (saga->current < -1 || saga->current > (int32_t)saga->def->step_count)
+        return false;
+    bool exists = saga->current >= 0 && saga->current < (int32_t)saga->def->step_count;
+    if (exists && def_first_of(saga->def, saga->current) != saga->current)
         return false;
     for (size_t i = 0; i < saga->def->step_count; i++)
         if (!step_valid(&saga->steps[i], why))
@@ -118,17 +121,22 @@ void saga_check(const struct saga *saga)
     KA_ASSERT(holds && why != NULL);
 }
 
+// Something will come for the step: a result or a time.
+static bool step_rests(const struct saga *saga, int32_t step)
+{
+    const struct saga_step_state *st = &saga->steps[step];
+    if (saga->state == SAGA_RUNNING)
+        return st->state == STEP_RUNNING || st->state == STEP_WAITING;
+    return saga_undo_left(saga, step) && (step_undoing(st) ? st->due_ms : st->forward_end_ms) > 0;
+}
+
 bool saga_rests(const struct saga *saga)
 {
-    const struct saga_step_state *st = saga_step_in_hand(saga);
-    if (saga->state == SAGA_RUNNING)
-        return saga->sequence == 0 ||
-               (st != NULL && (st->state == STEP_RUNNING || st->state == STEP_WAITING));
-    if (saga->state != SAGA_COMPENSATING)
+    bool fresh = saga->state == SAGA_RUNNING && saga->sequence == 0;
+    if (fresh || (saga->state != SAGA_RUNNING && saga->state != SAGA_COMPENSATING))
         return true;
-    if (st == NULL)
-        return false;
-    if (step_undoing(st))
-        return st->state != STEP_UNDONE && st->due_ms > 0;
-    return saga_must_undo(saga, saga->current) && st->forward_end_ms > 0;
+    for (int32_t i = saga->current, end = saga_hand_end(saga); i < end; i++)
+        if (step_rests(saga, i))
+            return true;
+    return false;
 }

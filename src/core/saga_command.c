@@ -61,42 +61,57 @@ static enum ka_err cancel(struct turn *turn, const struct command *command, stru
     return KA_OK;
 }
 
+// Why it goes back is what it was before an undo was exhausted.
+static void restore_cause(struct saga *saga)
+{
+    struct why cause = {.code = saga->cause_code, .message = saga->cause_message};
+    if (!saga_exhausted(saga))
+        return;
+    saga_set_failure(saga, &cause);
+    saga->cause_code = saga->cause_message = SLICE_NONE;
+}
+
 // Out of STUCK, in the direction it was going.
 static void leave_stuck(struct turn *turn, const struct why *why)
 {
     struct saga *saga = turn->saga;
     enum saga_state course = saga_course(saga);
-    if (course == SAGA_COMPENSATING) {
-        struct why cause = {.code = saga->cause_code, .message = saga->cause_message};
-        saga_set_failure(saga, &cause);
-    } else {
+    restore_cause(saga);
+    if (course == SAGA_RUNNING) {
         saga_set_failure(saga, &(struct why){0});
         saga->deadline_ms = 0; // it would only get stuck at once again
     }
-    saga->cause_code = saga->cause_message = SLICE_NONE;
     saga_move(turn, course);
     (void)saga_emit(turn, TRANSITION_SAGA_RESUMED, why);
 }
 
 // Fresh attempts; their numbers go on, so that a result of an old one is still told from a new one.
+static void retry_step(struct turn *turn, int32_t step)
+{
+    struct saga_step_state *st = &turn->saga->steps[step];
+    int64_t at_once = turn->now_ms > 0 ? turn->now_ms : 1; // 0 says "none"
+    if (st->state == STEP_UNDO_WAITING) {
+        st->forgiven = st->undo_attempts;
+        saga_move_step(turn, step, STEP_UNDO_WAITING, at_once);
+    } else if (st->state == STEP_FAILED && st->attempts == 0) {
+        saga_move_step(turn, step, STEP_PENDING, 0);
+    } else if (st->state == STEP_FAILED) {
+        st->forgiven = st->attempts;
+        saga_move_step(turn, step, STEP_WAITING, at_once);
+    }
+}
+
 static enum ka_err retry(struct turn *turn, const struct command *command, struct err_text *text)
 {
     struct saga *saga = turn->saga;
     if (saga->state != SAGA_STUCK)
         return refuse(turn, command, "only what is stuck can be tried again", text);
-    struct saga_step_state *st = &saga->steps[saga->current];
-    int64_t at_once = turn->now_ms > 0 ? turn->now_ms : 1; // 0 says "none"
     struct why why = operator_why(turn, command, SLICE_LIT("retry"));
+    bool back = saga_course(saga) == SAGA_COMPENSATING;
     leave_stuck(turn, &why);
-    if (st->state == STEP_UNDO_WAITING) {
-        st->forgiven = st->undo_attempts;
-        saga_move_step(turn, saga->current, STEP_UNDO_WAITING, at_once);
-    } else if (st->attempts == 0) {
-        saga_move_step(turn, saga->current, STEP_PENDING, 0);
-    } else {
-        st->forgiven = st->attempts;
-        saga_move_step(turn, saga->current, STEP_WAITING, at_once);
-    }
+    for (int32_t i = saga->current, end = saga_hand_end(saga); i < end; i++)
+        if (!back || saga->steps[i].state == STEP_UNDO_WAITING)
+            retry_step(turn, i);
     saga_advance(turn);
     return KA_OK;
 }
@@ -112,34 +127,37 @@ static bool may_skip(const struct saga *saga)
 }
 
 // A forward step past the pivot: what is in flight is given up, and the saga goes on without it.
-static void skip_forward(struct turn *turn, const struct why *why)
+static void skip_forward(struct turn *turn, int32_t step, const struct why *why)
 {
-    struct saga *saga = turn->saga;
-    struct saga_step_state *st = &saga->steps[saga->current];
-    struct attempt attempt = {saga->current, st->attempts, false};
+    struct saga_step_state *st = &turn->saga->steps[step];
+    struct attempt attempt = {step, st->attempts, false};
+    if (st->state == STEP_DONE || st->state == STEP_SKIPPED)
+        return;
     if (st->state == STEP_RUNNING) {
         st->maybe_done = true;
         st->unheard |= 1;
         st->forward_end_ms = st->due_ms;
     }
     if (st->state != STEP_FAILED)
-        saga_move_step(turn, saga->current, STEP_FAILED, 0);
-    saga_move_step(turn, saga->current, STEP_SKIPPED, 0);
+        saga_move_step(turn, step, STEP_FAILED, 0);
+    saga_move_step(turn, step, STEP_SKIPPED, 0);
     (void)saga_emit_step(turn, TRANSITION_STEP_SKIPPED, &attempt, why);
 }
 
-// The undo in hand counts as made, on the operator's word.
-static void skip_undo(struct turn *turn, const struct why *why)
+// The undo counts as made, on the operator's word.
+static void skip_undo(struct turn *turn, int32_t step, const struct why *why)
 {
-    struct saga *saga = turn->saga;
-    struct saga_step_state *st = &saga->steps[saga->current];
-    struct attempt attempt = {saga->current, st->undo_attempts, true};
+    struct saga_step_state *st = &turn->saga->steps[step];
+    struct attempt attempt = {step, st->undo_attempts, true};
+    if (!saga_undo_left(turn->saga, step))
+        return;
     if (st->state != STEP_UNDO_RUNNING && st->state != STEP_UNDO_WAITING)
-        saga_move_step(turn, saga->current, STEP_UNDO_WAITING, 0);
-    saga_move_step(turn, saga->current, STEP_UNDONE, 0);
+        saga_move_step(turn, step, STEP_UNDO_WAITING, 0);
+    saga_move_step(turn, step, STEP_UNDONE, 0);
     (void)saga_emit_step(turn, TRANSITION_STEP_SKIPPED, &attempt, why);
 }
 
+// Of a group: every branch that has not ended.
 static enum ka_err skip(struct turn *turn, const struct command *command, struct err_text *text)
 {
     struct saga *saga = turn->saga;
@@ -149,10 +167,14 @@ static enum ka_err skip(struct turn *turn, const struct command *command, struct
     enum saga_state course = saga_course(saga);
     if (saga->state == SAGA_STUCK)
         leave_stuck(turn, &why);
-    if (course == SAGA_RUNNING)
-        skip_forward(turn, &why);
     else
-        skip_undo(turn, &why);
+        restore_cause(saga);
+    for (int32_t i = saga->current, end = saga_hand_end(saga); i < end; i++) {
+        if (course == SAGA_RUNNING)
+            skip_forward(turn, i, &why);
+        else
+            skip_undo(turn, i, &why);
+    }
     saga_advance(turn);
     return KA_OK;
 }

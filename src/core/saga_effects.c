@@ -235,6 +235,7 @@ static struct slice merge(struct turn *turn, struct slice known, struct slice re
 struct slice saga_known(struct turn *turn, int32_t step)
 {
     struct saga *saga = turn->saga;
+    step = def_first_of(saga->def, step); // a branch knows nothing of the others
     bool usable = !slice_none(saga->known) && saga->known_steps <= step;
     struct slice known = usable ? saga->known : saga->data;
     for (int32_t i = usable ? saga->known_steps : 0; i < step; i++)

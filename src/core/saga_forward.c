@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Going forward: begin the step in hand, try it again, end it, and turn back when it failed.
-// Past a pivot there is no turning back: whatever goes wrong there is tried again by the policy,
-// and then the saga is STUCK.
+// Going forward: begin the step in hand (or the branches of a parallel one), try it again, end it,
+// and turn back when it failed. The first branch that fails lets none of its group begin or be
+// tried again, unless the group collects; those in flight end first. Past a pivot there is no
+// turning back: whatever goes wrong there is tried again by the policy, and then the saga is STUCK.
 #include "core/saga_internal.h"
 
 #include "core/assert.h"
@@ -88,8 +89,9 @@ static bool no_way_back(const struct saga *saga, int32_t step)
 static struct transition *fail_step(struct turn *turn, int32_t step, const struct why *why)
 {
     struct saga *saga = turn->saga;
+    bool first = !saga_has_failed(saga);
     saga_move_step(turn, step, STEP_FAILED, 0);
-    if (!saga->def->steps[step].optional)
+    if (!saga->def->steps[step].optional && first)
         saga_set_failure(saga, why);
     struct attempt attempt = {step, saga->steps[step].attempts, false};
     return saga_emit_step(turn, TRANSITION_STEP_FAILED, &attempt, why);
@@ -116,12 +118,13 @@ static void end_badly(struct turn *turn, int32_t step, const struct action_resul
     struct saga_step_state *st = &saga->steps[step];
     const struct step_def *def = &saga->def->steps[step];
     struct attempt attempt = {step, st->attempts, false};
-    st->forgiven += saga_not_begun(result);
-    int32_t failed = st->attempts - st->forgiven;
+    int32_t forgiven = st->forgiven + saga_not_begun(result);
+    int32_t failed = st->attempts - forgiven;
     st->maybe_done |=
         KA_RULE(RULE_MAYBE_DONE) && (result->maybe_done || result->outcome == OUTCOME_UNKNOWN);
     bool again = result->outcome != OUTCOME_FAIL || no_way_back(saga, step);
-    if (again && saga_may_retry(&def->retry, failed)) {
+    if (again && saga_may_retry(&def->retry, failed) && !saga_failing(saga)) {
+        st->forgiven = forgiven;
         int64_t due = saga_retry_at(turn, &def->retry, failed, &attempt, result->retry_after_ms);
         saga_move_step(turn, step, STEP_WAITING, due);
         struct transition *record = saga_emit_step(turn, TRANSITION_STEP_RETRYING, &attempt, why);
@@ -165,22 +168,26 @@ void saga_end_forward(struct turn *turn, int32_t step, const struct action_resul
     }
 }
 
+static void give_up_step(struct turn *turn, int32_t step, const struct why *why)
+{
+    struct saga_step_state *st = &turn->saga->steps[step];
+    bool in_flight = st->state == STEP_RUNNING;
+    if (in_flight) {
+        st->maybe_done |= KA_RULE(RULE_IN_FLIGHT);
+        st->unheard |= 1;
+        st->forward_end_ms = st->due_ms;
+    }
+    bool stuck = st->state == STEP_PENDING && saga_past_pivot(turn->saga);
+    if (in_flight || st->state == STEP_WAITING || stuck)
+        (void)fail_step(turn, step, why);
+}
+
 void saga_give_up(struct turn *turn, const struct why *why)
 {
     struct saga *saga = turn->saga;
     KA_ASSERT(saga_course(saga) == SAGA_RUNNING);
-    if (saga->current < (int32_t)saga->def->step_count) {
-        struct saga_step_state *st = &saga->steps[saga->current];
-        bool in_flight = st->state == STEP_RUNNING;
-        if (in_flight) {
-            st->maybe_done |= KA_RULE(RULE_IN_FLIGHT);
-            st->unheard |= 1;
-            st->forward_end_ms = st->due_ms;
-        }
-        bool stuck = st->state == STEP_PENDING && saga_past_pivot(saga);
-        if (in_flight || st->state == STEP_WAITING || stuck)
-            (void)fail_step(turn, saga->current, why);
-    }
+    for (int32_t i = saga->current, end = saga_hand_end(saga); i < end; i++)
+        give_up_step(turn, i, why);
     saga_set_failure(saga, why);
     if (!saga_past_pivot(saga)) {
         saga_turn_back(turn, why);
@@ -265,14 +272,12 @@ static void begin_in_time(struct turn *turn, int32_t step)
         begin_step(turn, step);
 }
 
-// An optional step's failure is its own; past a pivot it is an operator's matter; else turn back.
-static void after_failure(struct turn *turn, int32_t step)
+// Past a pivot it is an operator's matter; else turn back.
+static void after_failure(struct turn *turn)
 {
     struct saga *saga = turn->saga;
     struct why why = {.code = saga->fail_code, .message = saga->fail_message};
-    if (saga->def->steps[step].optional) {
-        skip_step(turn, step, SLICE_LIT("optional"));
-    } else if (saga_past_pivot(saga)) {
+    if (saga_past_pivot(saga)) {
         saga_move(turn, SAGA_STUCK);
         (void)saga_emit(turn, TRANSITION_SAGA_STUCK, &why);
     } else {
@@ -286,36 +291,60 @@ static void complete_saga(struct turn *turn)
     (void)saga_emit(turn, TRANSITION_SAGA_COMPLETED, NULL);
 }
 
-// One look at the step in hand; false when there is something to wait for.
+static bool may_begin(const struct saga *saga, int32_t step, int64_t now_ms)
+{
+    const struct saga_step_state *st = &saga->steps[step];
+    return st->state == STEP_PENDING || (st->state == STEP_WAITING && st->due_ms <= now_ms);
+}
+
+// An optional step's failure is its own.
+static void settle(struct turn *turn, int32_t step)
+{
+    if (turn->saga->steps[step].state == STEP_FAILED && turn->saga->def->steps[step].optional)
+        skip_step(turn, step, SLICE_LIT("optional"));
+}
+
+// One look at a step in hand; false when the others have to wait for what it is doing.
+static bool look_at(struct turn *turn, int32_t step)
+{
+    struct saga *saga = turn->saga;
+    if (may_begin(saga, step, turn->now_ms) && !saga_failing(saga))
+        begin_in_time(turn, step);
+    if (saga->state != SAGA_RUNNING || saga_untold(turn))
+        return false;
+    settle(turn, step);
+    return !saga_ends_now(turn, step);
+}
+
+// A branch has failed: what waits to be tried again is not.
+static void call_off(struct turn *turn, int32_t step)
+{
+    enum step_state state = turn->saga->steps[step].state;
+    struct why why = {.code = SLICE_LIT("called_off"),
+                      .message = SLICE_LIT("another branch has failed")};
+    if (state == STEP_WAITING || (state == STEP_RUNNING && !KA_RULE(RULE_JOIN))) {
+        (void)fail_step(turn, step, &why);
+        settle(turn, step);
+    }
+}
+
+// A look at all that is in hand; false when there is something to wait for.
 static bool forward_once(struct turn *turn)
 {
     struct saga *saga = turn->saga;
-    int32_t step = saga->current;
-    switch (saga->steps[step].state) {
-    case STEP_DONE:
-    case STEP_SKIPPED:
-        saga->current++;
-        return true;
-    case STEP_PENDING:
-        begin_in_time(turn, step);
-        return !saga_untold(turn);
-    case STEP_WAITING:
-        if (saga->steps[step].due_ms > turn->now_ms)
+    int32_t end = saga_hand_end(saga);
+    for (int32_t i = saga->current; i < end; i++)
+        if (!look_at(turn, i))
             return false;
-        begin_in_time(turn, step);
-        return true;
-    case STEP_FAILED:
-        after_failure(turn, step);
-        return true;
-    case STEP_RUNNING:
+    for (int32_t i = saga->current; i < end && saga_failing(saga); i++)
+        call_off(turn, i);
+    if (saga_any(saga, STEP_RUNNING) || saga_any(saga, STEP_WAITING))
         return false;
-    case STEP_UNDO_RUNNING:
-    case STEP_UNDO_WAITING:
-    case STEP_UNDONE:
-        break;
-    }
-    KA_ASSERT(false && "an undone step while going forward");
-    return false;
+    if (saga_has_failed(saga))
+        after_failure(turn);
+    else
+        saga->current = end;
+    return true;
 }
 
 void saga_forward(struct turn *turn)

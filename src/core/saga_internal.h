@@ -54,16 +54,27 @@ static inline bool step_undoing(const struct saga_step_state *st)
 // --- saga.c: the only places that write saga->state and step->state
 void saga_move(struct turn *turn, enum saga_state to);
 void saga_move_step(struct turn *turn, int32_t step, enum step_state to, int64_t due_ms);
-// NULL when there is none: all done, or nothing left to undo.
-struct saga_step_state *saga_step_in_hand(const struct saga *saga);
+// The steps in hand are [current, saga_hand_end): the branches of a group, or one step. None when
+// all are done, or nothing is left to undo.
+int32_t saga_hand_end(const struct saga *saga);
+// A step in hand has this state.
+bool saga_any(const struct saga *saga, enum step_state state);
 // The state a pause has to go on from, else the state itself.
 enum saga_state saga_course(const struct saga *saga);
 // A step with a completed pivot: there is no way back.
 bool saga_past_pivot(const struct saga *saga);
 // The attempt has not begun: the policy does not count it.
 bool saga_not_begun(const struct action_result *result);
+// A step in hand has failed that is not optional.
+bool saga_has_failed(const struct saga *saga);
+// It has, and the saga will turn back: nothing of its group begins any more.
+bool saga_failing(const struct saga *saga);
+// The undo of a step in hand has come to its end and waits for an operator.
+bool saga_exhausted(const struct saga *saga);
 // The step has a compensation and did, or may have done, something.
 bool saga_must_undo(const struct saga *saga, int32_t step);
+// Its undo has not begun, or not ended.
+bool saga_undo_left(const struct saga *saga, int32_t step);
 // Starts everything that may start now, until something has to be waited for.
 void saga_advance(struct turn *turn);
 // At most `max` bytes of the text, as UTF-8: what a state holds must be what the history can say.
@@ -108,6 +119,8 @@ bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why 
 bool saga_untold(const struct turn *turn);
 // It runs in the lane, in this transaction.
 bool saga_runs_inline(const struct saga *saga, int32_t step, bool compensation);
+// It does so now: its result is the next that comes.
+bool saga_ends_now(const struct turn *turn, int32_t step);
 // A call from another region, as it came.
 void saga_called(const struct saga *saga, struct arena *arena, struct remote_call *call);
 

@@ -14,6 +14,20 @@ bool saga_runs_inline(const struct saga *saga, int32_t step, bool compensation)
     return action->run_inline && saga->steps[step].region.len == 0;
 }
 
+bool saga_ends_now(const struct turn *turn, int32_t step)
+{
+    const struct saga_step_state *st = &turn->saga->steps[step];
+    bool undo = st->state == STEP_UNDO_RUNNING;
+    if (!step_in_flight(st) || !saga_runs_inline(turn->saga, step, undo))
+        return false;
+    for (size_t i = turn->effects->invocation_count; i > 0; i--) {
+        const struct invocation *call = &turn->effects->invocations[i - 1];
+        if (call->step == step && call->compensation == undo)
+            return call->attempt == (undo ? st->undo_attempts : st->attempts);
+    }
+    return false;
+}
+
 void saga_called(const struct saga *saga, struct arena *arena, struct remote_call *call)
 {
     enum ka_err err = remote_call_parse(saga->data, arena, call, NULL);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Going back: the step in hand and all before it, newest first, one at a time. An undo waits until
-// the forward attempt it undoes has ended or its time is over, is tried again by its policy, and
-// when that is exhausted the saga is STUCK until an operator says more; it is never skipped.
+// Going back: the step in hand and all before it, newest first, one at a time; branches of a
+// parallel step are begun in reverse order, and are undone side by side. An undo waits until the
+// forward attempt it undoes has ended or its time is over, is tried again by its policy, and when
+// that is exhausted the saga is STUCK until an operator says more, as soon as the undos beside it
+// have ended; it is never skipped.
 #include "core/saga_internal.h"
 
 #include "core/assert.h"
@@ -62,9 +64,11 @@ static void exhaust(struct turn *turn, int32_t step, const struct why *why)
 {
     struct saga *saga = turn->saga;
     struct attempt attempt = {step, saga->steps[step].undo_attempts, true};
+    if (!saga_exhausted(saga)) {
+        saga->cause_code = saga->fail_code;
+        saga->cause_message = saga->fail_message;
+    }
     saga_move_step(turn, step, STEP_UNDO_WAITING, 0);
-    saga->cause_code = saga->fail_code;
-    saga->cause_message = saga->fail_message;
     saga_set_failure(saga, why);
     (void)saga_emit_step(turn, TRANSITION_COMPENSATION_FAILED, &attempt, why);
 }
@@ -141,51 +145,46 @@ static void finish(struct turn *turn)
     (void)saga_emit(turn, TRANSITION_SAGA_COMPENSATED, &why);
 }
 
-// One look at the step in hand; false when there is something to wait for.
+// One look at a step in hand; false when the others have to wait for what it is doing.
+static bool look_at(struct turn *turn, int32_t step)
+{
+    const struct saga_step_state *st = &turn->saga->steps[step];
+    bool waits = st->state == STEP_UNDO_WAITING;
+    if (!saga_undo_left(turn->saga, step))
+        return true;
+    if (waits ? st->due_ms > 0 && st->due_ms <= turn->now_ms
+              : !step_undoing(st) && st->forward_end_ms <= turn->now_ms)
+        begin_undo(turn, step);
+    return !saga_ends_now(turn, step);
+}
+
+// A look at all that is in hand; false when there is something to wait for.
 static bool undo_once(struct turn *turn)
 {
     struct saga *saga = turn->saga;
-    int32_t step = saga->current;
-    const struct saga_step_state *st = &saga->steps[step];
-    switch (st->state) {
-    case STEP_DONE:
-    case STEP_FAILED:
-    case STEP_SKIPPED:
-        if (!saga_must_undo(saga, step)) {
-            saga->current--;
-            return true;
-        }
-        if (st->forward_end_ms > turn->now_ms)
+    bool left = false;
+    for (int32_t i = saga_hand_end(saga) - 1; i >= saga->current; i--) {
+        if (!look_at(turn, i))
             return false;
-        begin_undo(turn, step);
-        return true;
-    case STEP_UNDO_WAITING:
-        if (st->due_ms > turn->now_ms)
-            return false;
-        if (st->due_ms == 0)
-            get_stuck(turn);
-        else
-            begin_undo(turn, step);
-        return true;
-    case STEP_PENDING:
-    case STEP_UNDONE:
-        saga->current--;
-        return true;
-    case STEP_UNDO_RUNNING:
-        return false;
-    case STEP_RUNNING:
-    case STEP_WAITING:
-        break;
+        const struct saga_step_state *st = &saga->steps[i];
+        bool exhausted = st->state == STEP_UNDO_WAITING && st->due_ms == 0;
+        left = left || (!exhausted && saga_undo_left(saga, i));
     }
-    KA_ASSERT(false && "a forward attempt while going back");
-    return false;
+    if (left)
+        return false;
+    if (saga_exhausted(saga))
+        get_stuck(turn);
+    else
+        saga->current = saga->current == 0 ? -1 : def_first_of(saga->def, saga->current - 1);
+    return true;
 }
 
 void saga_undo(struct turn *turn)
 {
     struct saga *saga = turn->saga;
-    if (saga->current == (int32_t)saga->def->step_count) // cancelled after the last step, paused
-        saga->current--;
+    int32_t count = (int32_t)saga->def->step_count;
+    if (saga->current == count) // cancelled after the last step, paused
+        saga->current = def_first_of(saga->def, count - 1);
     while (saga->state == SAGA_COMPENSATING) {
         if (saga->current < 0)
             finish(turn);

@@ -382,16 +382,13 @@ static enum ka_err look_through(struct shards *shards, struct shard *shard, stru
     const struct table_entry *entry;
     enum ka_err err = KA_OK;
     while (err == KA_OK && (entry = table_walk(shard->table, &cursor)) != NULL) {
-        int64_t due_ms = INT64_MAX;
-        bool in_flight = false;
-        struct shard_takeover takeover = {0};
-        err = shard_saga_look(shards, entry->key, entry->bytes, &arena, &due_ms, &in_flight,
-                              &takeover, text);
+        struct shard_look look;
+        err = shard_saga_look(shards, entry->key, entry->bytes, &arena, &look, text);
         if (err != KA_OK)
             break;
-        table_set_due(shard->table, entry->key, due_ms);
-        if (in_flight)
-            add_takeover(shard, entry->key, takeover);
+        table_set_due(shard->table, entry->key, look.due_ms);
+        for (size_t i = 0; i < look.count; i++)
+            add_takeover(shard, entry->key, look.in_flight[i]);
         arena_reset(&arena);
     }
     arena_fini(&arena);

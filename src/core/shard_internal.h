@@ -84,10 +84,16 @@ KA_MUST_USE enum ka_err shard_saga_takeover(struct shard_turn *turn,
 // An attempt has ended somewhere: the saga moves if it is the one in flight.
 KA_MUST_USE enum ka_err shard_saga_ended(struct shard_turn *turn, struct slice key,
                                          int64_t incarnation, struct saga_event *event);
-// Decodes a live state for its due time and the attempt in flight (its key is left alone).
+// Decodes a live state for its due time and the attempts in flight, in the arena (their keys are
+// left alone).
+struct shard_look {
+    int64_t due_ms;
+    struct shard_takeover *in_flight;
+    size_t count;
+};
 KA_MUST_USE enum ka_err shard_saga_look(struct shards *shards, struct slice key, struct slice bytes,
-                                        struct arena *arena, int64_t *due_ms, bool *in_flight,
-                                        struct shard_takeover *takeover, struct err_text *text);
+                                        struct arena *arena, struct shard_look *look,
+                                        struct err_text *text);
 
 // shard_remote.c
 // Writes the call for another region. False when it may not or cannot go there: *refused is how the

@@ -215,27 +215,28 @@ static enum ka_err load_live(struct shard_turn *turn, struct slice key, struct s
                 turn->text);
 }
 
-static void note_attempt(const struct saga *saga, struct shard_takeover *takeover)
+static bool in_flight(const struct saga *saga, int32_t step)
 {
-    const struct saga_step_state *st = &saga->steps[saga->current];
-    takeover->incarnation = saga->incarnation;
-    takeover->step = saga->current;
-    takeover->attempts = st->attempts;
-    takeover->undo_attempts = st->undo_attempts;
+    enum step_state state = saga->steps[step].state;
+    return state == STEP_RUNNING || state == STEP_UNDO_RUNNING;
 }
 
 enum ka_err shard_saga_look(struct shards *shards, struct slice key, struct slice bytes,
-                            struct arena *arena, int64_t *due_ms, bool *in_flight,
-                            struct shard_takeover *takeover, struct err_text *text)
+                            struct arena *arena, struct shard_look *look, struct err_text *text)
 {
     struct saga *saga = NULL;
     enum ka_err err = load(shards, key, bytes, arena, &saga, text);
     if (err != KA_OK)
         return err;
-    *due_ms = saga_due(saga);
-    *in_flight = saga_in_flight(saga) > 0;
-    if (*in_flight)
-        note_attempt(saga, takeover);
+    *look = (struct shard_look){.due_ms = saga_due(saga)};
+    look->in_flight = arena_alloc(arena, (size_t)saga_in_flight(saga) * sizeof *look->in_flight);
+    for (int32_t i = 0; i < (int32_t)saga->def->step_count; i++)
+        if (in_flight(saga, i))
+            look->in_flight[look->count++] =
+                (struct shard_takeover){.incarnation = saga->incarnation,
+                                        .step = i,
+                                        .attempts = saga->steps[i].attempts,
+                                        .undo_attempts = saga->steps[i].undo_attempts};
     return KA_OK;
 }
 
@@ -427,14 +428,13 @@ enum ka_err shard_saga_takeover(struct shard_turn *turn, const struct shard_take
 {
     struct saga *saga = NULL;
     enum ka_err err = load_live(turn, arena_copy(&turn->batch->arena, takeover->key), &saga);
-    if (err != KA_OK || saga == NULL || saga_in_flight(saga) == 0)
+    if (err != KA_OK || saga == NULL || saga->incarnation != takeover->incarnation)
         return err;
-    struct shard_takeover now;
-    note_attempt(saga, &now);
-    if (now.incarnation != takeover->incarnation || now.step != takeover->step ||
-        now.attempts != takeover->attempts || now.undo_attempts != takeover->undo_attempts)
+    const struct saga_step_state *st = &saga->steps[takeover->step];
+    if (!in_flight(saga, takeover->step) || st->attempts != takeover->attempts ||
+        st->undo_attempts != takeover->undo_attempts)
         return KA_OK; // it has moved on: what is in flight is ours
-    struct saga_event event = {.type = SAGA_EVENT_TAKEOVER};
+    struct saga_event event = {.type = SAGA_EVENT_TAKEOVER, .step = takeover->step};
     struct saga_effects effects;
     err = run(turn, saga, &event, &effects);
     KA_ASSERT(err == KA_OK);

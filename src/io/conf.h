@@ -85,7 +85,10 @@ struct config_step {
     bool pivot;
     const char *region;    // a name, "tenant", "least_loaded" or jq source; NULL = here
     const char *dataclass; // NULL = that of the event
+    const char *group;     // the parallel step whose branch it is; branches are neighbours
+    bool collect;          // its branches wait for each other also when one has failed
     const struct conf_node *node;
+    const struct conf_node *group_node;
 };
 
 struct config_saga {

@@ -214,6 +214,8 @@ struct raw_step {
     bool pivot;
     const char *region;
     int32_t dataclass;
+    struct conf_list parallel; // of struct raw_step
+    int32_t join;
     const struct conf_node *node;
 };
 

@@ -211,6 +211,8 @@ static void put_step(struct buf *buf, const struct config_step *step)
 {
     buf_byte(buf, '{');
     put_action(buf, step->action);
+    if (step->collect)
+        put_bool(buf, "collect", true);
     if (step->compensate != NULL) {
         put_member(buf, "compensate");
         buf_byte(buf, '{');
@@ -221,6 +223,7 @@ static void put_step(struct buf *buf, const struct config_step *step)
         buf_byte(buf, '}');
     }
     put_text(buf, "dataclass", step->dataclass);
+    put_text(buf, "group", step->group);
     put_text(buf, "input", step->input);
     put_text(buf, "name", step->name);
     put_bool(buf, "optional", step->optional);

@@ -14,7 +14,7 @@ enum { COMPENSATE_ATTEMPTS = 10 };
 
 bool conf_refuse_step(struct conf *conf, const struct conf_node *node)
 {
-    static const char *const forms[] = {"parallel", "distributed", "saga", "wait"};
+    static const char *const forms[] = {"distributed", "saga", "wait"};
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         const struct conf_node *form = conf_child(node, forms[i]);
         if (form == NULL)
@@ -171,6 +171,34 @@ static void check_region(struct conf *conf, const struct raw_step *from,
                        DEF_NAME_MAX - 1 - strlen(REMOTE_PREFIX));
 }
 
+// What a branch can be, and what a parallel step has beside its branches.
+static void check_form(struct conf *conf, const struct raw_step *from, const char *group)
+{
+    const struct conf_node *node = from->node;
+    const struct conf_node *parallel = conf_child(node, "parallel");
+    const struct conf_node *join = conf_child(node, "join");
+    static const char *const forms[] = {"distributed", "saga", "wait"};
+    bool refused = false;
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
+        refused = refused || conf_child(node, forms[i]) != NULL;
+    if (parallel == NULL && from->action == NULL && !refused && conf_child(node, "action") == NULL)
+        conf_error(conf, node, "a step needs \"action\" or \"parallel\"");
+    if (parallel == NULL && join != NULL)
+        conf_error(conf, join, "\"join\" has no effect without \"parallel\"");
+    if (parallel != NULL && group != NULL)
+        conf_error(conf, parallel, "a branch of \"%s\" cannot be a parallel step itself", group);
+    for (size_t i = 0; parallel != NULL && i < node->count; i++) {
+        const struct conf_node *child = &node->children[i];
+        if (child != parallel && child != join && strcmp(child->name, "name") != 0)
+            conf_error(conf, child,
+                       "\"%s\" has no effect on a parallel step: write it in its branches",
+                       child->name);
+    }
+    if (group != NULL && from->pivot)
+        conf_error(conf, conf_at(node, "pivot"),
+                   "a branch cannot be the pivot: put it into a step of its own");
+}
+
 static void build_step(struct conf *conf, const struct raw_step *from, struct config_step *step)
 {
     *step = (struct config_step){
@@ -209,11 +237,55 @@ static void build_step(struct conf *conf, const struct raw_step *from, struct co
                    "a step cannot be both pivot and optional: its failure would mean nothing");
 }
 
+// The branches of a parallel step stand in its place. NULL counts only.
+static size_t build_steps(struct conf *conf, const struct conf_list *list,
+                          const struct raw_step *parent, struct config_step *steps)
+{
+    const struct raw_step *raw = list->items;
+    size_t count = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        struct config_step *at = steps == NULL ? NULL : &steps[count];
+        if (steps != NULL)
+            check_form(conf, &raw[i], parent == NULL ? NULL : parent->name);
+        if (parent == NULL && raw[i].parallel.count > 0) {
+            count += build_steps(conf, &raw[i].parallel, &raw[i], at);
+            continue;
+        }
+        count++;
+        if (steps == NULL)
+            continue;
+        build_step(conf, &raw[i], at);
+        at->group = parent == NULL ? NULL : parent->name;
+        at->collect = parent != NULL && parent->join == 1;
+        at->group_node = parent == NULL ? NULL : parent->node;
+    }
+    return count;
+}
+
+// A parallel step has a name as well: it stands in the history beside that of the branch.
+static void check_group(struct conf *conf, const struct config_step *steps, size_t count,
+                        const struct config_step *step)
+{
+    if (step->group == NULL || (step > steps && step[-1].group_node == step->group_node))
+        return;
+    for (size_t j = 0; j < count; j++) {
+        bool other = steps[j].group != NULL && steps[j].group_node != step->group_node &&
+                     &steps[j] < step && strcmp(steps[j].group, step->group) == 0;
+        if (other || strcmp(steps[j].name, step->group) == 0) {
+            conf_error(conf, conf_at(step->group_node, "name"),
+                       "there is a step \"%s\" already, in line %d", step->group,
+                       other ? steps[j].group_node->line : steps[j].node->line);
+            return;
+        }
+    }
+}
+
 static void check_order(struct conf *conf, const struct config_step *steps, size_t count)
 {
     const struct config_step *pivot = NULL;
     for (size_t i = 0; i < count; i++) {
         const struct config_step *step = &steps[i];
+        check_group(conf, steps, count, step);
         for (size_t j = 0; j < i; j++)
             if (step->name[0] != '\0' && strcmp(steps[j].name, step->name) == 0)
                 conf_error(conf, conf_at(step->node, "name"),
@@ -286,9 +358,17 @@ static void check_start(struct conf *conf, const struct raw_start *start,
 static void check_deadline(struct conf *conf, const struct config_saga *saga)
 {
     int64_t sum_ms = 0;
-    for (size_t i = 0; i < saga->step_count; i++)
-        if (saga->steps[i].action != NULL && !saga->steps[i].action->run_inline)
-            sum_ms += saga->steps[i].timeout_ms;
+    int64_t longest_ms = 0; // of the branches of a group
+    for (size_t i = 0; i < saga->step_count; i++) {
+        const struct config_step *step = &saga->steps[i];
+        bool timed = step->action != NULL && !step->action->run_inline;
+        if (i == 0 || step->group_node == NULL || step->group_node != step[-1].group_node)
+            longest_ms = 0;
+        if (timed && step->timeout_ms > longest_ms) {
+            sum_ms += step->timeout_ms - longest_ms;
+            longest_ms = step->timeout_ms;
+        }
+    }
     if (saga->deadline_ms > 0 && saga->deadline_ms < sum_ms)
         conf_warn(conf, conf_at(saga->node, "deadline"),
                   "the deadline is shorter than one attempt of every step may take (%lld ms)",
@@ -297,11 +377,12 @@ static void check_deadline(struct conf *conf, const struct config_saga *saga)
 
 static void build_saga(struct conf *conf, const struct raw_saga *from, struct config_saga *saga)
 {
-    const struct raw_step *raw_steps = from->steps.items;
-    size_t count = from->steps.count;
+    size_t count = build_steps(conf, &from->steps, NULL, NULL);
     struct config_step *steps = arena_zalloc(conf->memory, count * sizeof *steps);
-    for (size_t i = 0; i < count; i++)
-        build_step(conf, &raw_steps[i], &steps[i]);
+    (void)build_steps(conf, &from->steps, NULL, steps);
+    if (count > DEF_STEPS_MAX && from->steps.count <= DEF_STEPS_MAX)
+        conf_error(conf, conf_at(from->node, "steps"),
+                   "%zu steps with all branches, at most %d are possible", count, DEF_STEPS_MAX);
     check_order(conf, steps, count);
     *saga = (struct config_saga){
         .name = from->name == NULL ? "" : from->name,

@@ -27,6 +27,7 @@ static const char *const kinds[] = {"plugin", "exec", "http", "topic", "entity",
 static const char *const patterns[] = {"saga", "two_phase_commit", "eventual_consistency", NULL};
 static const char *const namings[] = {"prefix", "identical", NULL}; // enum link_naming
 static const char *const forwards[] = {"origin", "all", NULL};
+static const char *const joins[] = {"fail_fast", "collect", NULL};
 static const char *const histories[] = {"all", "steps", "ends", NULL};
 // In the order of enum data_class.
 static const char *const classes[] = {"public", "sensitive", "financial", "personal", NULL};
@@ -188,9 +189,10 @@ static const struct conf_key action_keys[] = {
      .doc = "kind `exec`: where it runs."},
 };
 
+static const struct conf_group step_group;
 static const struct conf_key step_keys[] = {
     {"name", CONF_DOTTED, FIELD(raw_step, name), .required = true, .doc = "Unique in the saga."},
-    {"action", CONF_DOTTED, FIELD(raw_step, action), .required = true,
+    {"action", CONF_DOTTED, FIELD(raw_step, action), .shown = "none: needed without `parallel`",
      .doc = "The action that does it."},
     {"compensate", CONF_DOTTED, FIELD(raw_step, compensate),
      .doc = "The action that undoes it. It is called when the step may have happened, and must "
@@ -217,7 +219,14 @@ static const struct conf_key step_keys[] = {
     {"pivot", CONF_BOOL, FIELD(raw_step, pivot), .fallback = "false",
      .doc = "Once it has completed there is no way back: later steps are tried until they "
             "succeed or the saga is stuck."},
-    {"parallel", CONF_RESERVED, .doc = NULL},
+    {"parallel", CONF_LIST, FIELD(raw_step, parallel), .min = 1, .max = DEF_STEPS_MAX,
+     .group = &step_group,
+     .doc = "Branches, each written like a step with an `action`: they are in flight side by "
+            "side, and the next step begins when all have ended. The step itself has a name, its "
+            "branches and `join`, nothing else. See [Parallel steps](sagas.md#parallel-steps)."},
+    {"join", CONF_ENUM, FIELD(raw_step, join), .fallback = "fail_fast", .choices = joins,
+     .doc = "With `parallel`: after the first branch that failed none is begun or tried again "
+            "(`fail_fast`), or all come to their end first (`collect`)."},
     {"distributed", CONF_RESERVED, .doc = NULL},
     {"saga", CONF_RESERVED, .doc = NULL},
     {"wait", CONF_RESERVED, .doc = NULL},
@@ -255,8 +264,9 @@ static const struct conf_group action_group = {
 static const struct conf_group step_group = {
     .title = "sagas.steps",
     .one = "a step",
-    .doc = "In the order in which they run. Step forms `parallel`, `distributed`, `saga`, `wait` "
-           "and the key `consistency` are not available in this version.",
+    .doc = "In the order in which they run, at most 64 with all branches. Step forms "
+           "`distributed`, `saga`, `wait` and the key `consistency` are not available in this "
+           "version.",
     .size = sizeof(struct raw_step),
     .node_offset = offsetof(struct raw_step, node),
     .refuse = conf_refuse_step,

@@ -173,7 +173,8 @@ struct event {
     int64_t offset;
     int32_t partition;
     int32_t attempt;
-    int16_t step; // in store.steps; -1 = of the saga
+    int16_t step;  // in store.steps; -1 = of the saga
+    int16_t group; // the same of the parallel step whose branch it is; -1 = none
     uint8_t type;
     bool maybe_done;
     bool takeover; // the same attempt sent again by a new owner

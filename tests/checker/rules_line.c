@@ -10,6 +10,7 @@
 struct step_line {
     bool completed;
     bool maybe_done;
+    int16_t group; // number + 1 of the parallel step whose branch it is; 0 = none
     int32_t attempt;
     int32_t undo_attempt;
     int64_t began;      // first forward record
@@ -195,6 +196,7 @@ static void walk_step(struct walk *walk, const struct event *event)
 {
     struct step_line *step = &walk->steps[event->step];
     step->maybe_done |= event->maybe_done;
+    step->group = (int16_t)(event->group + 1);
     if (event->type >= UNDO_STARTED)
         walk_undo(walk, event, step);
     else if (event->type == STEP_SKIPPED)
@@ -274,12 +276,14 @@ static bool has_undo(const struct walk *walk, int32_t step)
 }
 
 // Of two steps of which one ended before the other began, the later one is undone first. Branches
-// that ran side by side may be undone side by side.
+// of a parallel step may be undone side by side.
 static bool undone_in_order(const struct walk *walk, int32_t earlier)
 {
     const struct step_line *first = &walk->steps[earlier];
     for (int32_t i = 0; i < walk->store->steps.count; i++) {
         const struct step_line *second = &walk->steps[i];
+        if (first->group > 0 && first->group == second->group)
+            continue;
         if (second->began > 0 && first->ended > 0 && first->ended < second->began &&
             second->undo_began > 0 && (second->undone == 0 || second->undone > first->undo_began))
             return false;

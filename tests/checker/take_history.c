@@ -112,10 +112,15 @@ static void take_event(struct store *store, const struct record *record, const j
         .partition = record->partition,
         .attempt = (int32_t)json_integer_value(json_object_get(json, "attempt")),
         .step = -1,
+        .group = -1,
         .type = (uint8_t)type,
         .maybe_done = json_is_true(json_object_get(data, "maybe_done")),
         .takeover = strcmp(text(data, "code"), "takeover") == 0,
     };
+    if (*text(data, "group") != '\0')
+        event.group = (int16_t)names_get(&store->steps, text(data, "group"),
+                                         strlen(text(data, "group")), NULL)
+                          ->number;
     if (*step != '\0')
         event.step = (int16_t)names_get(&store->steps, step, strlen(step), NULL)->number;
     else if (type >= STEP_STARTED)

@@ -76,6 +76,25 @@ static void define_step(struct random_saga *random, size_t index)
     step->compensate_input = maybe_expr(random, "{was: .result, n: .input.n}");
 }
 
+// Neighbours become branches.
+static void group_steps(struct random_saga *random)
+{
+    struct step_def *steps = random->def->steps;
+    bool collect = chance(random, 30);
+    if (!chance(random, 50))
+        return;
+    int32_t group = 0;
+    for (size_t i = 0; i < random->def->step_count; i++) {
+        bool goes_on = i > 0 && steps[i - 1].group > 0 && chance(random, 60);
+        if (steps[i].pivot || (!goes_on && !chance(random, 50)))
+            continue;
+        group += !goes_on;
+        steps[i].group = group;
+        steps[i].group_name = name_of(random, "g", (size_t)group);
+        steps[i].collect = collect;
+    }
+}
+
 void random_saga_init(struct random_saga *random, uint64_t seed)
 {
     *random = (struct random_saga){.seed = seed, .now_ms = BEGIN_MS};
@@ -89,6 +108,7 @@ void random_saga_init(struct random_saga *random, uint64_t seed)
         random->def->id.bytes[i] = (unsigned char)random_draw(random, 256);
     for (size_t i = 0; i < steps; i++)
         define_step(random, i);
+    group_steps(random);
     struct command *command = arena_zalloc(&random->arena, sizeof *command);
     *command = (struct command){.verb = COMMAND_START,
                                 .id = SLICE_LIT("e"),
@@ -137,8 +157,21 @@ static struct action_result result_of(struct random_saga *random, enum outcome o
     return result;
 }
 
-static void aim(struct random_saga *random, struct saga_event *event, int32_t step)
+// At a step in hand, of a group at one in flight when there is one.
+static void aim(struct random_saga *random, struct saga_event *event)
 {
+    const struct saga *saga = random->saga;
+    int32_t step = saga->current;
+    int32_t count = def_end_of(saga->def, step) - step;
+    int32_t from = count > 1 ? (int32_t)random_draw(random, (uint64_t)count) : 0;
+    for (int32_t i = 0; i < count; i++) {
+        int32_t at = saga->current + (from + i) % count;
+        enum step_state state = saga->steps[at].state;
+        if (state == STEP_RUNNING || state == STEP_UNDO_RUNNING) {
+            step = at;
+            break;
+        }
+    }
     const struct saga_step_state *st = &random->saga->steps[step];
     event->step = step;
     event->compensation = st->undo_attempts > 0;
@@ -159,7 +192,7 @@ static void draw_result(struct random_saga *random, struct saga_event *event)
     event->result = random_saga_result(random);
     int32_t current = random->saga->current;
     if (current >= 0 && current < (int32_t)random->def->step_count && chance(random, 80)) {
-        aim(random, event, current);
+        aim(random, event);
         return;
     }
     event->step = (int32_t)random_draw(random, random->def->step_count + 2) - 1;
@@ -194,7 +227,9 @@ struct saga_event random_saga_event(struct random_saga *random)
     if (dice < 25)
         event.type = SAGA_EVENT_TIMER;
     else if (dice < 30)
-        event.type = SAGA_EVENT_TAKEOVER;
+        event = (struct saga_event){.type = SAGA_EVENT_TAKEOVER,
+                                    .now_ms = random->now_ms,
+                                    .step = (int32_t)random_draw(random, random->def->step_count)};
     else if (dice < 45)
         draw_command(random, &event);
     else
@@ -220,7 +255,7 @@ struct saga_event random_saga_kind_event(struct random_saga *random)
         return verb(random, chance(random, 50) ? COMMAND_RETRY : COMMAND_SKIP);
     struct saga_event event = {.type = SAGA_EVENT_RESULT, .now_ms = random->now_ms};
     if (saga_in_flight(saga) > 0) {
-        aim(random, &event, saga->current);
+        aim(random, &event);
         event.result.outcome = OUTCOME_OK;
         return event;
     }

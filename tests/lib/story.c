@@ -177,6 +177,13 @@ static void set_step(struct story *story, struct step_def *step, struct action_d
         step->local_data = true;
     } else if (strcmp(word, "pivot") == 0) {
         step->pivot = true;
+    } else if (strcmp(word, "collect") == 0) {
+        step->collect = true;
+    } else if (strcmp(word, "group") == 0) {
+        const struct step_def *before = step == story->def->steps ? step : step - 1;
+        bool same = before->group > 0 && strcmp(before->group_name, value) == 0;
+        step->group = before->group + (same ? 0 : 1);
+        step->group_name = keep(story, value);
     } else if (strcmp(word, "when") == 0) {
         step->when = compile(value);
     } else if (strcmp(word, "input") == 0) {
@@ -576,6 +583,9 @@ static bool tell_time(struct story *story, const char *verb, const char *at)
     else
         return false;
     event.now_ms = story->now_ms;
+    char name[TOKEN_MAX];
+    bool named = event.type == SAGA_EVENT_TAKEOVER && next_word(&at, name);
+    event.step = named ? find_step(story, name) : story->saga->current;
     step(story, &event);
     return true;
 }

@@ -76,6 +76,7 @@ static const struct {
     {RULE_MAYBE_DONE, "saga: an attempt without an answer may have happened"},
     {RULE_IN_FLIGHT, "saga: so may one in flight when the saga gives up"},
     {RULE_TAKEN_OVER, "saga: so may one in flight at a takeover"},
+    {RULE_JOIN, "saga: branches in flight end before their group turns back"},
     {RULE_INCARNATION, "saga: idempotency keys name the incarnation"},
     {RULE_CLOSED_KEYS, "saga: an undo closes the forward key"},
 };

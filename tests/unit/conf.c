@@ -451,6 +451,30 @@ static void the_normalised_form_is_as_it_was(void **state)
 
 // ---- What is shipped
 
+static void branches_stand_in_the_place_of_their_step(void **state)
+{
+    (void)state;
+    struct config *config = parse(TOP ACTIONS SAGA(
+        "{ name = \"one\"; action = \"pay\"; }, { name = \"all\"; join = \"collect\"; parallel = "
+        "(\n"
+        "{ name = \"left\"; action = \"pay\"; compensate = \"refund\"; optional = true; },\n"
+        "{ name = \"right\"; action = \"pay\"; timeout = \"2s\"; } ); },\n"
+        "{ name = \"two\"; action = \"pay\"; }"));
+    const struct config_saga *saga = &config->sagas[0];
+    assert_int_equal(saga->step_count, 4);
+    assert_null(saga->steps[0].group);
+    assert_string_equal(saga->steps[1].name, "left");
+    assert_string_equal(saga->steps[1].group, "all");
+    assert_true(saga->steps[1].optional && saga->steps[1].collect);
+    assert_string_equal(saga->steps[2].group, "all");
+    assert_int_equal(saga->steps[2].timeout_ms, 2000);
+    assert_null(saga->steps[3].group);
+    // What a worker of a time before parallel steps cannot load, and only then.
+    assert_non_null(strstr(saga->json.ptr, "\"collect\":true,\"compensate\""));
+    assert_non_null(strstr(saga->json.ptr, "\"group\":\"all\",\"name\":\"right\""));
+    io_conf_free(&config);
+}
+
 static void every_shipped_file_loads(void **state)
 {
     (void)state;
@@ -500,6 +524,7 @@ int main(void)
         cmocka_unit_test(policies_and_versions_are),
         cmocka_unit_test(a_schema_counts_by_its_meaning),
         cmocka_unit_test(the_normalised_form_is_as_it_was),
+        cmocka_unit_test(branches_stand_in_the_place_of_their_step),
         cmocka_unit_test(every_shipped_file_loads),
         cmocka_unit_test(the_page_of_all_keys_is_up_to_date),
     };

@@ -131,6 +131,51 @@ static void what_the_configuration_writes_is_read_back(void **state)
     conf_report_fini(&report);
 }
 
+#define BRANCH(name, more)                                                                         \
+    "{\"action\":" ACTION("pay") "," more "\"name\":\"" name                                       \
+                                 "\",\"optional\":false,\"pivot\":false,\"retry\":" RETRY          \
+                                 ",\"timeout_ms\":30000}"
+
+static void neighbours_of_one_group_are_in_hand_together(void **state)
+{
+    (void)state;
+    struct saga_def *def = NULL;
+    assert_int_equal(
+        load(SAGA(BRANCH("a", "") "," BRANCH("b", "\"group\":\"g\",") "," BRANCH(
+                      "c",
+                      "\"group\":"
+                      "\"g\",") "," BRANCH("d",
+                                           "\"group\":\"h\",") "," BRANCH("e",
+                                                                          "") "," BRANCH("f",
+                                                                                         "\"collect"
+                                                                                         "\":true,"
+                                                                                         "\"group\""
+                                                                                         ":\"g\","),
+                  ""),
+             &def),
+        KA_OK);
+    static const int32_t first[] = {0, 1, 1, 3, 4, 5}, end[] = {1, 3, 3, 4, 5, 6};
+    for (int32_t i = 0; i < 6; i++) {
+        assert_int_equal(def_first_of(def, i), first[i]);
+        assert_int_equal(def_end_of(def, i), end[i]);
+        assert_int_equal(def->steps[i].collect, i == 5);
+    }
+    assert_string_equal(def->steps[2].group_name, "g");
+    def_free(&def);
+}
+
+static void a_group_that_cannot_be_meant_is_refused(void **state)
+{
+    (void)state;
+    assert_refused(SAGA(STEP("a", "\"group\":\"g\","), ""), KA_ERR_CONFIG, "pivot");
+    assert_refused(SAGA(BRANCH("a", "\"group\":7,"), ""), KA_ERR_CONFIG, "group");
+    assert_refused(SAGA(BRANCH("a", "\"collect\":true,"), ""), KA_ERR_CONFIG, "collect");
+    assert_refused(
+        SAGA(BRANCH("a", "\"collect\":true,\"group\":\"g\",") "," BRANCH("b", "\"group\":\"g\","),
+             ""),
+        KA_ERR_CONFIG, "collect");
+}
+
 static void forms_of_a_later_version_are_not_guessed_at(void **state)
 {
     (void)state;
@@ -197,6 +242,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_definition_is_what_its_normalised_form_says),
         cmocka_unit_test(what_the_configuration_writes_is_read_back),
+        cmocka_unit_test(neighbours_of_one_group_are_in_hand_together),
+        cmocka_unit_test(a_group_that_cannot_be_meant_is_refused),
         cmocka_unit_test(forms_of_a_later_version_are_not_guessed_at),
         cmocka_unit_test(an_action_that_is_not_here_is_named),
         cmocka_unit_test(wrong_members_are_named),

@@ -31,6 +31,11 @@ static const char file[] =
     "      { name = \"take\"; action = \"charge\"; compensate = \"refund\"; pivot = true; },\n"
     "      { name = \"tell\"; action = \"charge\"; compensate = \"refund\"; optional = true; } ); "
     "},\n"
+    "  { name = \"fan\"; steps = ( { name = \"one\"; action = \"charge\"; compensate = "
+    "\"refund\"; },\n"
+    "      { name = \"all\"; join = \"collect\"; parallel = (\n"
+    "        { name = \"left\"; action = \"charge\"; compensate = \"refund\"; },\n"
+    "        { name = \"right\"; action = \"charge\"; compensate = \"refund\"; } ); } ); },\n"
     "  { name = \"tiny\"; history = \"ends\"; steps = ( { name = \"one\"; action = \"check\"; } ); "
     "}\n"
     ");\n";
@@ -83,6 +88,20 @@ static void steps_actions_and_what_undoes_them_are_shown(void **state)
     assert_null(strstr(out, "tiny"));
 }
 
+static void branches_stand_under_the_name_of_their_step(void **state)
+{
+    (void)state;
+    assert_int_equal(plan(path, CMD_TEXT, "fan"), CMD_OK);
+    const char *at = strstr(out, "   1  one ");
+    const char *all = strstr(out, "      all: side by side, all come to their end\n");
+    const char *left = strstr(out, "   2    left          charge");
+    const char *right = strstr(out, "   3    right         charge");
+    assert_true(at != NULL && all > at && left > all && right > left);
+    assert_non_null(strstr(out, "  undone, last first: right + left, one\n"));
+    assert_int_equal(plan(path, CMD_JSONL, "fan"), CMD_OK);
+    assert_non_null(strstr(out, "{\"name\":\"left\",\"group\":\"all\",\"action\""));
+}
+
 static void all_sagas_are_shown_without_a_name(void **state)
 {
     (void)state;
@@ -119,6 +138,7 @@ int main(void)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steps_actions_and_what_undoes_them_are_shown),
+        cmocka_unit_test(branches_stand_under_the_name_of_their_step),
         cmocka_unit_test(all_sagas_are_shown_without_a_name),
         cmocka_unit_test(the_json_form_has_the_order_of_the_undo),
         cmocka_unit_test(what_is_not_there_is_said_with_the_exit_code),

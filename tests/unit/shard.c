@@ -385,6 +385,30 @@ static void a_new_owner_dispatches_what_was_in_flight_with_the_same_key(void **s
     assert_true(f->processor.pending(f->shards, &f->partition, f->batch.now_ms));
 }
 
+static void a_new_owner_dispatches_every_branch_in_flight_once(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(story_define(&f->story, "step ship group=all"));
+    assert_true(story_define(&f->story, "step tell group=all"));
+    f->story.def->steps[0].group = f->story.def->steps[1].group;
+    f->story.def->steps[0].group_name = "all";
+    begin(f);
+    const char *key = key_in(0, 0);
+    assert_int_equal(start(f, key, "{}"), KA_OK);
+    assert_int_equal(f->batch.invocation_count, 3);
+    settle(f);
+    struct meta meta = leave(f);
+    assert_int_equal(adopt(f, 1, &meta), KA_OK);
+    // Its result came before its turn, from another region or late: it is not dispatched again.
+    assert_int_equal(ends(f, key, 0, "{}"), KA_OK);
+    size_t before = f->batch.invocation_count;
+    while (f->processor.pending(f->shards, &f->partition, f->batch.now_ms))
+        assert_int_equal(f->processor.work(f->shards, &f->partition, &f->batch, &f->text), KA_OK);
+    assert_int_equal(f->batch.invocation_count, before + 2);
+    assert_int_equal(f->batch.invocations[before].call.step, 1);
+    assert_int_equal(f->batch.invocations[before + 1].call.step, 2);
+}
+
 static char *text_of(size_t len)
 {
     char *text = malloc(len + 16);
@@ -578,6 +602,7 @@ int main(void)
         CASE(a_misrouted_command_is_forwarded_once),
         CASE(a_verb_that_is_refused_is_answered_in_the_history),
         CASE(a_new_owner_dispatches_what_was_in_flight_with_the_same_key),
+        CASE(a_new_owner_dispatches_every_branch_in_flight_once),
         CASE(start_data_over_the_limit_is_poison),
         CASE(a_result_over_the_limit_fails_its_attempt),
         CASE(history_never_exceeds_what_the_topic_takes),

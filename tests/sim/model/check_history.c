@@ -91,9 +91,14 @@ static const char *forward_step(const struct sim *sim, struct sim_instance *i, c
         return is(t, "step.late") ? NULL : "a forward step while it does not go forward";
     if (t->step >= (int)def->step_count)
         return "no such step";
-    for (int s = 0; s < t->step; s++)
+    if (is(t, "step.late"))
+        return i->steps[t->step].failed ? NULL : "late while it goes forward";
+    for (int s = 0; s < def_first_of(def, t->step); s++)
         if (!i->steps[s].completed && !i->steps[s].skipped)
             return "a step before the one before it has ended";
+    for (int s = def_end_of(def, t->step); s < (int)def->step_count; s++)
+        if (i->steps[s].attempt > 0 || i->steps[s].skipped)
+            return "a step after the one behind it";
     if (i->steps[t->step].completed || i->steps[t->step].skipped)
         return "a step that has ended goes on";
     if (t->attempt < i->steps[t->step].attempt)
@@ -108,15 +113,17 @@ static const char *forward_step(const struct sim *sim, struct sim_instance *i, c
     return NULL;
 }
 
-static const char *undo_step(struct sim_instance *i, const struct told *t)
+// Branches of one group are undone side by side.
+static const char *undo_step(const struct sim *sim, struct sim_instance *i, const struct told *t)
 {
+    int first = def_first_of(sim->defs[i->def], t->step);
     if (i->state != SEEN_COMPENSATING)
         return "an undo while it does not go back";
-    if (t->step > i->undo_at)
+    if (first > i->undo_at)
         return "an undo out of order";
     if (i->steps[t->step].undone)
         return "a step is undone twice";
-    i->undo_at = (int8_t)t->step;
+    i->undo_at = (int8_t)first;
     if (is(t, "compensation.completed"))
         i->steps[t->step].undone = true;
     return NULL;
@@ -189,7 +196,7 @@ static const char *advance(const struct sim *sim, struct sim_instance *i, const 
     if (t->step >= STEPS_MAX)
         return "no such step";
     if (slice_starts(t->type, SLICE_LIT("compensation.")))
-        return undo_step(i, t);
+        return undo_step(sim, i, t);
     return forward_step(sim, i, t);
 }
 

@@ -18,6 +18,7 @@ static struct action_def inline_action = {.name = "do.inline", .run_inline = tru
 static struct action_def pooled_action = {.name = "do.pooled"};
 static const char *const saga_names[] = {"s0", "s1", "s2", "s3"};
 static const char *const step_names[] = {"a", "b", "c", "d"};
+static const char *const group_names[] = {"ga", "gb", "gc", "gd"};
 static const char *const type_names[] = {"t0", "t1", "t2", "t3"};
 
 // ---- Definitions
@@ -29,6 +30,24 @@ static struct retry_policy policy(struct sim *sim)
     drawn.backoff_ms = sim_between(sim, 10, 300);
     drawn.backoff_max_ms = sim_between(sim, 300, 2000);
     return drawn;
+}
+
+// In every third seed neighbours are branches of parallel steps. Drawn apart, so that the other
+// seeds are what they were.
+static void group_steps(const struct sim *sim, struct saga_def *def)
+{
+    uint64_t drawn = hash_mix(sim->options.seed ^ hash_bytes(slice_str(def->name), 1));
+    if (hash_mix(sim->options.seed) % 3 != 0)
+        return;
+    for (size_t i = 0; i < def->step_count; i++, drawn >>= 4) {
+        struct step_def *step = &def->steps[i];
+        bool goes_on = i > 0 && step[-1].group > 0 && (drawn & 7) < 6;
+        if (step->pivot || (!goes_on && (drawn & 3) == 0))
+            continue;
+        step->group = goes_on ? step[-1].group : (int32_t)i + 1;
+        step->group_name = goes_on ? step[-1].group_name : group_names[i];
+        step->collect = goes_on ? step[-1].collect : (drawn & 8) != 0;
+    }
 }
 
 static struct saga_def *define(struct sim *sim, int index)
@@ -61,6 +80,7 @@ static struct saga_def *define(struct sim *sim, int index)
         if (step->compensate != NULL)
             step->compensate_name = step->compensate->name;
     }
+    group_steps(sim, def);
     return def;
 }
 
