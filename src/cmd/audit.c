@@ -2,18 +2,19 @@
 // kasaga audit: what was kept from leaving the region, and whether anybody changed the records of
 // it.
 #include "cmd/cmd_app.h"
+#include "cmd/cmd_read.h"
 
 #include "core/audit.h"
 #include "core/json.h"
 #include "io/clock.h"
 #include "io/digest.h"
+#include "io/print.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 10000, QUIET_MS = 10000, ROUNDS = 10, ROUND_MS = 500 };
+enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 10000, ROUNDS = 10, ROUND_MS = 500 };
 
 // One record as ls shows it.
 struct line {
@@ -40,48 +41,6 @@ struct audit {
     struct buf out;
 };
 
-static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
-static void print(struct buf *buf, const char *format, ...)
-{
-    char line[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    buf_str(buf, line);
-}
-
-// Reads what was added to the reader, to `parts` ends.
-static int read_all(struct audit *audit, int parts,
-                    void (*take)(struct audit *audit, const struct record *record))
-{
-    struct err_text text = {""};
-    int64_t heard_ms = clock_mono_ms();
-    enum ka_err err;
-    while (parts > 0) {
-        struct record record;
-        switch (io_kafka_reader_next(audit->reader, 250, &record, &err, &text)) {
-        case IO_KAFKA_READ_RECORD:
-            heard_ms = clock_mono_ms();
-            take(audit, &record);
-            break;
-        case IO_KAFKA_READ_END:
-            parts--;
-            break;
-        case IO_KAFKA_READ_NOTHING:
-            if (clock_mono_ms() - heard_ms > QUIET_MS)
-                return cmd_complain(CMD_UNREACHABLE, "%s: no answer in %d ms", audit->topic,
-                                    QUIET_MS);
-            break;
-        case IO_KAFKA_READ_ERROR:
-            if (err_class(err) != ERR_CLASS_RETRY)
-                return cmd_fail(err, &text);
-            break;
-        }
-    }
-    return CMD_OK;
-}
-
 static int open_reader(struct audit *audit)
 {
     struct err_text text = {""};
@@ -92,13 +51,15 @@ static int open_reader(struct audit *audit)
 
 // ---- ls
 
-static void take_line(struct audit *audit, const struct record *record)
+static bool take_line(void *state, const struct record *record)
 {
+    struct audit *audit = state;
     if (audit->line_count == audit->room)
-        return;
+        return false;
     audit->lines[audit->line_count++] = (struct line){
         record->partition, record->offset, record->timestamp_ms,
         arena_copy(&audit->app.arena, slice_none(record->value) ? SLICE_LIT("") : record->value)};
+    return true;
 }
 
 static int by_time(const void *a, const void *b)
@@ -125,7 +86,7 @@ static void text_line(struct audit *audit, const struct line *line)
     struct buf *buf = &audit->out;
     char place[40];
     snprintf(place, sizeof place, "%d/%" PRId64, line->partition, line->offset);
-    print(buf, "%-10s ", place);
+    buf_print(buf, "%-10s ", place);
     buf_time(buf, line->time_ms);
     if (json_validate(line->doc, NULL) != KA_OK) {
         buf_str(buf, "  is no audit record\n");
@@ -144,8 +105,8 @@ static void text_line(struct audit *audit, const struct line *line)
 static void json_line(struct audit *audit, const struct line *line)
 {
     struct buf *buf = &audit->out;
-    print(buf, "{\"partition\":%d,\"offset\":%" PRId64 ",\"record\":", line->partition,
-          line->offset);
+    buf_print(buf, "{\"partition\":%d,\"offset\":%" PRId64 ",\"record\":", line->partition,
+              line->offset);
     if (json_validate(line->doc, NULL) == KA_OK)
         buf_slice_put(buf, line->doc);
     else
@@ -177,7 +138,7 @@ static int list(struct audit *audit)
     if (audit->lines == NULL)
         return cmd_complain(CMD_FAILED, "out of memory");
     if (code == CMD_OK)
-        code = read_all(audit, parts, take_line);
+        code = cmd_read(audit->reader, audit->topic, parts, take_line, audit);
     if (code != CMD_OK)
         return code;
     qsort(audit->lines, audit->line_count, sizeof *audit->lines, by_time);
@@ -201,8 +162,9 @@ static int list(struct audit *audit)
 
 // ---- verify
 
-static void take_record(struct audit *audit, const struct record *record)
+static bool take_record(void *state, const struct record *record)
 {
+    struct audit *audit = state;
     if (audit->record_count == audit->room) {
         audit->room = audit->room == 0 ? 1024 : 2 * audit->room;
         audit->records = realloc(audit->records, audit->room * sizeof *audit->records);
@@ -210,6 +172,7 @@ static void take_record(struct audit *audit, const struct record *record)
             abort();
     }
     audit_read(record, digest_sha256, &audit->records[audit->record_count++]);
+    return true;
 }
 
 // What the shard has committed as the end of its chain.
@@ -244,7 +207,8 @@ static int read_partition(struct audit *audit, int32_t partition, bool *trimmed)
     if (code != CMD_OK)
         return code;
     err = io_kafka_reader_add(audit->reader, audit->topic, partition, start, &text);
-    return err == KA_OK ? read_all(audit, 1, take_record) : cmd_fail(err, &text);
+    return err == KA_OK ? cmd_read(audit->reader, audit->topic, 1, take_record, audit)
+                        : cmd_fail(err, &text);
 }
 
 static void text_finding(struct audit *audit, int32_t partition,
@@ -254,22 +218,22 @@ static void text_finding(struct audit *audit, int32_t partition,
     char behind[64] = "at the end";
     if (finding->offset >= 0)
         snprintf(behind, sizeof behind, "before offset %" PRId64, finding->offset);
-    print(buf, "%s/%d: ", audit->topic, partition);
+    buf_print(buf, "%s/%d: ", audit->topic, partition);
     switch (finding->type) {
     case AUDIT_ALTERED:
-        print(buf, "offset %" PRId64 " was altered (record %" PRId64 ")\n", finding->offset,
-              finding->first);
+        buf_print(buf, "offset %" PRId64 " was altered (record %" PRId64 ")\n", finding->offset,
+                  finding->first);
         break;
     case AUDIT_PUT_IN:
-        print(buf, "offset %" PRId64 " does not belong there\n", finding->offset);
+        buf_print(buf, "offset %" PRId64 " does not belong there\n", finding->offset);
         break;
     case AUDIT_MISSING:
-        print(buf, "records %" PRId64 " to %" PRId64 " are missing %s\n", finding->first,
-              finding->last, behind);
+        buf_print(buf, "records %" PRId64 " to %" PRId64 " are missing %s\n", finding->first,
+                  finding->last, behind);
         break;
     case AUDIT_GONE:
-        print(buf, "records %" PRId64 " to %" PRId64 " are gone by retention\n", finding->first,
-              finding->last);
+        buf_print(buf, "records %" PRId64 " to %" PRId64 " are gone by retention\n", finding->first,
+                  finding->last);
         break;
     }
 }
@@ -278,11 +242,11 @@ static void json_finding(struct audit *audit, int32_t partition,
                          const struct audit_finding *finding)
 {
     static const char *const names[] = {"altered", "put_in", "missing", "gone"};
-    print(&audit->out,
-          "%s{\"partition\":%d,\"finding\":\"%s\",\"offset\":%" PRId64 ",\"first\":%" PRId64
-          ",\"last\":%" PRId64 "}",
-          audit->common.output == CMD_JSON && audit->out.len > 1 ? "," : "", partition,
-          names[finding->type], finding->offset, finding->first, finding->last);
+    buf_print(&audit->out,
+              "%s{\"partition\":%d,\"finding\":\"%s\",\"offset\":%" PRId64 ",\"first\":%" PRId64
+              ",\"last\":%" PRId64 "}",
+              audit->common.output == CMD_JSON && audit->out.len > 1 ? "," : "", partition,
+              names[finding->type], finding->offset, finding->first, finding->last);
     buf_str(&audit->out, audit->common.output == CMD_JSONL ? "\n" : "");
 }
 
@@ -333,8 +297,8 @@ static int verify(struct audit *audit)
         return code;
     buf_str(&audit->out, audit->common.output == CMD_JSON ? "]\n" : "");
     if (audit->common.output == CMD_TEXT)
-        print(&audit->out, "%zu records of %s: %s\n", audit->checked, audit->topic,
-              audit->offences == 0 ? "the chain holds" : "THE CHAIN IS BROKEN");
+        buf_print(&audit->out, "%zu records of %s: %s\n", audit->checked, audit->topic,
+                  audit->offences == 0 ? "the chain holds" : "THE CHAIN IS BROKEN");
     bool written = cmd_write(&audit->out);
     return audit->offences == 0 && written ? CMD_OK : CMD_FAILED;
 }

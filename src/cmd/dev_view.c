@@ -4,8 +4,8 @@
 #include "core/assert.h"
 #include "core/hash.h"
 #include "core/json.h"
+#include "io/print.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -63,21 +63,10 @@ int64_t dev_view_unfinished(const struct dev_view *view)
     return view->count - ended;
 }
 
-static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
-static void print(struct buf *buf, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    buf_str(buf, text);
-}
-
 static void set_color(const struct dev_view *view, struct buf *buf, const char *color)
 {
     if (view->color)
-        print(buf, "\033[%sm", color);
+        buf_print(buf, "\033[%sm", color);
 }
 
 // ---- Counting
@@ -167,7 +156,7 @@ static void put_tail(struct buf *buf, enum tail tail, const struct history_line 
         break;
     case TAIL_DURATION:
         if (json_i64(json_member(line->data, SLICE_LIT("duration_ms")), &duration_ms))
-            print(buf, " in %lld ms", (long long)duration_ms);
+            buf_print(buf, " in %lld ms", (long long)duration_ms);
         break;
     }
 }
@@ -176,7 +165,7 @@ static void put_line(const struct dev_view *view, struct slice key, const struct
                      const struct history_line *line, struct buf *buf)
 {
     static const char *const colors[] = {"36", "34", "35", "96", "94", "95"};
-    print(buf, "%7.3f  ", (double)(line->time_ms - view->started_ms) / 1000);
+    buf_print(buf, "%7.3f  ", (double)(line->time_ms - view->started_ms) / 1000);
     set_color(view, buf, colors[hash_bytes(key, 0) % (sizeof colors / sizeof colors[0])]);
     put_column(buf, key, 12);
     set_color(view, buf, "0");
@@ -207,15 +196,16 @@ bool dev_view_line(struct dev_view *view, struct slice key, const struct history
 
 static void put_summary_json(const struct dev_view *view, int64_t ran_ms, struct buf *buf)
 {
-    print(buf,
-          "{\"type\":\"kasaga.dev.ended\",\"orders\":%lld,\"completed\":%lld,\"compensated\":%lld,"
-          "\"stuck\":%lld,\"unfinished\":%lld,\"milliseconds\":%lld",
-          (long long)view->count, (long long)view->ended[SAGA_END_COMPLETED],
-          (long long)view->ended[SAGA_END_COMPENSATED],
-          (long long)(view->ended[SAGA_END_STUCK] + view->ended[SAGA_END_TERMINATED]),
-          (long long)dev_view_unfinished(view), (long long)ran_ms);
+    buf_print(
+        buf,
+        "{\"type\":\"kasaga.dev.ended\",\"orders\":%lld,\"completed\":%lld,\"compensated\":%lld,"
+        "\"stuck\":%lld,\"unfinished\":%lld,\"milliseconds\":%lld",
+        (long long)view->count, (long long)view->ended[SAGA_END_COMPLETED],
+        (long long)view->ended[SAGA_END_COMPENSATED],
+        (long long)(view->ended[SAGA_END_STUCK] + view->ended[SAGA_END_TERMINATED]),
+        (long long)dev_view_unfinished(view), (long long)ran_ms);
     if (view->first_compensated_ms > 0)
-        print(buf, ",\"first_compensated_ms\":%lld", (long long)view->first_compensated_ms);
+        buf_print(buf, ",\"first_compensated_ms\":%lld", (long long)view->first_compensated_ms);
     buf_str(buf, "}\n");
 }
 
@@ -227,15 +217,16 @@ void dev_view_summary(const struct dev_view *view, int64_t now_ms, struct buf *b
         put_summary_json(view, ran_ms, buf);
         return;
     }
-    print(buf, "%lld orders: %lld completed, %lld compensated", (long long)view->count,
-          (long long)view->ended[SAGA_END_COMPLETED], (long long)view->ended[SAGA_END_COMPENSATED]);
+    buf_print(buf, "%lld orders: %lld completed, %lld compensated", (long long)view->count,
+              (long long)view->ended[SAGA_END_COMPLETED],
+              (long long)view->ended[SAGA_END_COMPENSATED]);
     if (stuck > 0)
-        print(buf, ", %lld stuck", (long long)stuck);
+        buf_print(buf, ", %lld stuck", (long long)stuck);
     if (dev_view_unfinished(view) > 0)
-        print(buf, ", %lld unfinished", (long long)dev_view_unfinished(view));
-    print(buf, " in %.1f s", (double)ran_ms / 1000);
+        buf_print(buf, ", %lld unfinished", (long long)dev_view_unfinished(view));
+    buf_print(buf, " in %.1f s", (double)ran_ms / 1000);
     if (view->first_compensated_ms > 0)
-        print(buf, "; the first compensated saga after %.1f s",
-              (double)view->first_compensated_ms / 1000);
+        buf_print(buf, "; the first compensated saga after %.1f s",
+                  (double)view->first_compensated_ms / 1000);
     buf_byte(buf, '\n');
 }

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // kasaga dlq: the records nothing could be done with, why, and where they came from.
 #include "cmd/cmd_app.h"
+#include "cmd/cmd_read.h"
 
 #include "core/command.h"
 #include "core/json.h"
 #include "io/clock.h"
+#include "io/print.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 10000, QUIET_MS = 10000 };
+enum { LIMIT_DEFAULT = 50, LIMIT_MAX = 10000 };
 
 struct dead {
     int32_t partition;
@@ -25,17 +26,6 @@ struct dead {
     const struct header *headers;
     size_t header_count;
 };
-
-static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
-static void print(struct buf *buf, const char *format, ...)
-{
-    char line[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    buf_str(buf, line);
-}
 
 static struct slice header_of(const struct record *record, const char *name)
 {
@@ -60,9 +50,9 @@ static struct dead take(const struct record *record, bool whole, struct arena *a
     struct slice topic = header_of(record, "__connect.errors.topic");
     struct buf origin = {0};
     if (!slice_none(topic)) {
-        print(&origin, "%.*s/%.*s/%.*s", SLICE_FMT(topic),
-              SLICE_FMT(header_of(record, "__connect.errors.partition")),
-              SLICE_FMT(header_of(record, "__connect.errors.offset")));
+        buf_print(&origin, "%.*s/%.*s/%.*s", SLICE_FMT(topic),
+                  SLICE_FMT(header_of(record, "__connect.errors.partition")),
+                  SLICE_FMT(header_of(record, "__connect.errors.offset")));
         dead.origin = buf_take(&origin, 0, arena);
     }
     buf_fini(&origin);
@@ -139,7 +129,7 @@ static bool is_command(const struct dead *dead, struct command *command)
 
 static void json_command(struct buf *buf, const struct command *command)
 {
-    print(buf, ",\"command\":{\"verb\":\"%s\",\"time\":", command_verb_name(command->verb));
+    buf_print(buf, ",\"command\":{\"verb\":\"%s\",\"time\":", command_verb_name(command->verb));
     buf_json_time(buf, command->time_ms);
     json_bytes(buf, "actor", command->actor);
     json_bytes(buf, "reason", command->reason);
@@ -155,7 +145,8 @@ static void json_command(struct buf *buf, const struct command *command)
 static void json_dead(struct buf *buf, const struct dead *dead, bool whole)
 {
     struct command command;
-    print(buf, "{\"partition\":%d,\"offset\":%" PRId64 ",\"time\":", dead->partition, dead->offset);
+    buf_print(buf, "{\"partition\":%d,\"offset\":%" PRId64 ",\"time\":", dead->partition,
+              dead->offset);
     buf_json_time(buf, dead->time_ms);
     json_bytes(buf, "error", dead->error);
     json_bytes(buf, "message", dead->message);
@@ -185,16 +176,16 @@ static void put_safe(struct buf *buf, struct slice bytes)
         return;
     }
     for (size_t i = 0; i < bytes.len; i++)
-        print(buf, "%s%02x", i == 0 ? "" : " ", (unsigned char)bytes.ptr[i]);
+        buf_print(buf, "%s%02x", i == 0 ? "" : " ", (unsigned char)bytes.ptr[i]);
 }
 
 static void text_line(struct buf *buf, const struct dead *dead)
 {
     char place[40];
     snprintf(place, sizeof place, "%d/%" PRId64, dead->partition, dead->offset);
-    print(buf, "%-10s ", place);
+    buf_print(buf, "%-10s ", place);
     buf_time(buf, dead->time_ms);
-    print(buf, " %-14.*s ", SLICE_FMT(dead->error));
+    buf_print(buf, " %-14.*s ", SLICE_FMT(dead->error));
     put_safe(buf, dead->origin);
     buf_byte(buf, ' ');
     put_safe(buf, dead->key);
@@ -206,28 +197,28 @@ static void text_line(struct buf *buf, const struct dead *dead)
 static void text_whole(struct buf *buf, const struct dead *dead)
 {
     struct command command;
-    print(buf, "%-10s%d/%" PRId64 "\n%-10s", "record", dead->partition, dead->offset, "time");
+    buf_print(buf, "%-10s%d/%" PRId64 "\n%-10s", "record", dead->partition, dead->offset, "time");
     buf_time(buf, dead->time_ms);
-    print(buf, "\n%-10s", "error");
+    buf_print(buf, "\n%-10s", "error");
     put_safe(buf, dead->error);
-    print(buf, "\n%-10s", "reason");
+    buf_print(buf, "\n%-10s", "reason");
     put_safe(buf, dead->message);
-    print(buf, "\n%-10s", "origin");
+    buf_print(buf, "\n%-10s", "origin");
     put_safe(buf, dead->origin);
-    print(buf, "\n%-10s", "key");
+    buf_print(buf, "\n%-10s", "key");
     put_safe(buf, dead->key);
     for (size_t i = 0; i < dead->header_count; i++) {
-        print(buf, "\n%-10s", i == 0 ? "headers" : "");
+        buf_print(buf, "\n%-10s", i == 0 ? "headers" : "");
         put_safe(buf, dead->headers[i].name);
         buf_str(buf, ": ");
         put_safe(buf, dead->headers[i].value);
     }
-    print(buf, "\n%-10s", "value");
+    buf_print(buf, "\n%-10s", "value");
     if (slice_none(dead->value))
         buf_str(buf, "(null)");
     else if (is_command(dead, &command))
-        print(buf, "command %s, data %.*s", command_verb_name(command.verb),
-              SLICE_FMT(command.data));
+        buf_print(buf, "command %s, data %.*s", command_verb_name(command.verb),
+                  SLICE_FMT(command.data));
     else
         put_safe(buf, dead->value);
     buf_byte(buf, '\n');
@@ -242,6 +233,8 @@ struct dlq {
     int64_t since_ms; // -1 = from the beginning
     struct dead *dead;
     size_t count;
+    size_t room;
+    bool whole; // values and headers too, of one record
 };
 
 // Where a partition is read from: its newest `limit` records, not before `since`. False: nothing.
@@ -273,43 +266,17 @@ static int by_time(const void *a, const void *b)
     return left->offset < right->offset ? -1 : left->offset > right->offset;
 }
 
-static int read_dead(struct dlq *dlq, struct io_kafka_reader *reader, int parts, size_t cap,
-                     bool whole)
+static bool see_dead(void *state, const struct record *record)
 {
-    struct err_text text = {""};
-    int64_t heard_ms = clock_mono_ms();
-    enum ka_err err;
-    while (parts > 0) {
-        struct record record;
-        switch (io_kafka_reader_next(reader, 250, &record, &err, &text)) {
-        case IO_KAFKA_READ_RECORD:
-            heard_ms = clock_mono_ms();
-            if (dlq->count < cap)
-                dlq->dead[dlq->count++] = take(&record, whole, &dlq->app.arena);
-            if (whole) // one record is all that is wanted
-                return CMD_OK;
-            break;
-        case IO_KAFKA_READ_END:
-            parts--;
-            break;
-        case IO_KAFKA_READ_NOTHING:
-            if (clock_mono_ms() - heard_ms > QUIET_MS)
-                return cmd_complain(CMD_UNREACHABLE, "%s: no answer in %d ms", dlq->topic,
-                                    QUIET_MS);
-            break;
-        case IO_KAFKA_READ_ERROR:
-            if (err_class(err) != ERR_CLASS_RETRY)
-                return cmd_fail(err, &text);
-            break;
-        }
-    }
-    return CMD_OK;
+    struct dlq *dlq = state;
+    if (dlq->count < dlq->room)
+        dlq->dead[dlq->count++] = take(record, dlq->whole, &dlq->app.arena);
+    return !dlq->whole; // one record is all that is wanted
 }
 
 static int list(struct dlq *dlq, struct io_kafka_reader *reader)
 {
     struct err_text text = {""};
-    size_t cap = 0;
     int parts = 0;
     for (int32_t i = 0; i < dlq->app.config->shards; i++) {
         int64_t from, end;
@@ -318,16 +285,16 @@ static int list(struct dlq *dlq, struct io_kafka_reader *reader)
         enum ka_err err = start_of(dlq, i, &from, &end, &text);
         if (err == KA_OK && from < end) {
             err = io_kafka_reader_add(reader, dlq->topic, i, from, &text);
-            cap += (size_t)(end - from) + 1000; // and what comes meanwhile
+            dlq->room += (size_t)(end - from) + 1000; // and what comes meanwhile
             parts++;
         }
         if (err != KA_OK)
             return cmd_fail(err, &text);
     }
-    dlq->dead = calloc(cap + 1, sizeof *dlq->dead);
+    dlq->dead = calloc(dlq->room + 1, sizeof *dlq->dead);
     if (dlq->dead == NULL)
         return cmd_complain(CMD_FAILED, "out of memory");
-    int code = read_dead(dlq, reader, parts, cap, false);
+    int code = cmd_read(reader, dlq->topic, parts, see_dead, dlq);
     if (code != CMD_OK)
         return code;
     qsort(dlq->dead, dlq->count, sizeof *dlq->dead, by_time);
@@ -364,10 +331,12 @@ static int show(struct dlq *dlq, struct io_kafka_reader *reader, int64_t offset)
         err = io_kafka_reader_add(reader, dlq->topic, dlq->only, offset, &text);
     if (err != KA_OK)
         return cmd_fail(err, &text);
+    dlq->room = 1;
+    dlq->whole = true;
     dlq->dead = calloc(1, sizeof *dlq->dead);
     if (dlq->dead == NULL)
         return cmd_complain(CMD_FAILED, "out of memory");
-    int code = read_dead(dlq, reader, 1, 1, true);
+    int code = cmd_read(reader, dlq->topic, 1, see_dead, dlq);
     if (code != CMD_OK)
         return code;
     if (dlq->count == 0 || dlq->dead[0].offset != offset)

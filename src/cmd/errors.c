@@ -2,19 +2,19 @@
 // kasaga errors: what went wrong lately, one line for each kind of error, from the history and the
 // dead letters. It reads topics only, so it works without a worker.
 #include "cmd/cmd_app.h"
+#include "cmd/cmd_read.h"
 
 #include "core/history_doc.h"
 #include "io/clock.h"
+#include "io/print.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
     GROUPS_MAX = 1000,    // kinds of errors that are told apart
     OFFSETS_MAX = 100000, // newest ones of a partition that are read
-    QUIET_MS = 10000,
     HOUR_MS = 3600 * 1000
 };
 
@@ -53,6 +53,7 @@ struct group {
 struct errors {
     struct cmd_common common;
     struct cmd_app app;
+    const char *dlq;
     int64_t since_ms;
     struct group groups[GROUPS_MAX];
     size_t count;
@@ -208,44 +209,17 @@ static enum ka_err add_partition(struct errors *errors, struct io_kafka_reader *
     return io_kafka_reader_add(reader, topic, partition, from, text);
 }
 
-static int read_all(struct errors *errors, struct io_kafka_reader *reader, const char *dlq,
-                    int parts)
+static bool see(void *state, const struct record *record)
 {
-    struct err_text text = {""};
-    int64_t heard_ms = clock_mono_ms();
-    enum ka_err err = KA_OK;
-    while (parts > 0) {
-        struct record record;
-        enum io_kafka_read read = io_kafka_reader_next(reader, 250, &record, &err, &text);
-        if (read == IO_KAFKA_READ_ERROR && err_class(err) != ERR_CLASS_RETRY)
-            return cmd_fail(err, &text);
-        if (read == IO_KAFKA_READ_NOTHING && clock_mono_ms() - heard_ms > QUIET_MS)
-            return cmd_complain(CMD_UNREACHABLE, "no answer in %d ms", QUIET_MS);
-        if (read != IO_KAFKA_READ_RECORD && read != IO_KAFKA_READ_END)
-            continue;
-        heard_ms = clock_mono_ms();
-        if (read == IO_KAFKA_READ_END)
-            parts--;
-        else if (slice_eq(record.topic, slice_str(dlq)))
-            take_dead(errors, &record);
-        else
-            take_history(errors, &record);
-    }
-    return CMD_OK;
+    struct errors *errors = state;
+    if (slice_eq(record->topic, slice_str(errors->dlq)))
+        take_dead(errors, record);
+    else
+        take_history(errors, record);
+    return true;
 }
 
 // ---- Output
-
-static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
-static void print(struct buf *buf, const char *format, ...)
-{
-    char line[256];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    buf_str(buf, line);
-}
 
 // Texts of others, on a terminal: without what a terminal would obey.
 static void put_safe(struct buf *buf, struct slice text)
@@ -266,21 +240,21 @@ static void put_column(struct buf *buf, struct slice text, size_t width)
 
 static void text_group(struct buf *buf, const struct group *group)
 {
-    print(buf, "%-7s ", class_names[group->class]);
+    buf_print(buf, "%-7s ", class_names[group->class]);
     put_column(buf, group->code, 18);
     put_column(buf, group->where, 24);
-    print(buf, "%7" PRId64 " ", group->count);
+    buf_print(buf, "%7" PRId64 " ", group->count);
     buf_time(buf, group->last_ms);
     buf_str(buf, "  ");
     if (group->class == CLASS_POISON)
-        print(buf, "dlq %d/%" PRId64, group->partition, group->offset);
+        buf_print(buf, "dlq %d/%" PRId64, group->partition, group->offset);
     else
         put_safe(buf, group->key);
     buf_str(buf, group->compensation ? " (undo)" : "");
     buf_str(buf, group->message.len > 0 ? ": " : "");
     put_safe(buf, group->message);
     if (group->maybe_done > 0)
-        print(buf, " [%" PRId64 " may have happened]", group->maybe_done);
+        buf_print(buf, " [%" PRId64 " may have happened]", group->maybe_done);
     buf_byte(buf, '\n');
 }
 
@@ -295,18 +269,19 @@ static void json_text(struct buf *buf, const char *name, struct slice text)
 static void json_group(struct buf *buf, const struct group *group)
 {
     bool retryable = group->class == CLASS_RETRY;
-    print(buf, "{\"class\":\"%s\",\"retryable\":%s,\"compensation\":%s", class_names[group->class],
-          retryable ? "true" : "false", group->compensation ? "true" : "false");
+    buf_print(buf, "{\"class\":\"%s\",\"retryable\":%s,\"compensation\":%s",
+              class_names[group->class], retryable ? "true" : "false",
+              group->compensation ? "true" : "false");
     json_text(buf, "code", group->code);
     json_text(buf, "where", group->where);
-    print(buf, ",\"count\":%" PRId64 ",\"maybe_done\":%" PRId64 ",\"first\":", group->count,
-          group->maybe_done);
+    buf_print(buf, ",\"count\":%" PRId64 ",\"maybe_done\":%" PRId64 ",\"first\":", group->count,
+              group->maybe_done);
     buf_json_time(buf, group->first_ms);
     buf_str(buf, ",\"last\":");
     buf_json_time(buf, group->last_ms);
     json_text(buf, "key", group->key);
     json_text(buf, "message", group->message);
-    print(buf, ",\"partition\":%d,\"offset\":%" PRId64 "}", group->partition, group->offset);
+    buf_print(buf, ",\"partition\":%d,\"offset\":%" PRId64 "}", group->partition, group->offset);
 }
 
 static int by_count(const void *a, const void *b)
@@ -324,8 +299,8 @@ static int show(struct errors *errors)
     qsort(errors->groups, errors->count, sizeof errors->groups[0], by_count);
     buf_str(&buf, json ? "[" : "");
     if (errors->common.output == CMD_TEXT && errors->count > 0)
-        print(&buf, "%-7s %-18s %-24s %7s %-20s      last one\n", "class", "code", "where", "count",
-              "last");
+        buf_print(&buf, "%-7s %-18s %-24s %7s %-20s      last one\n", "class", "code", "where",
+                  "count", "last");
     for (size_t i = 0; i < errors->count; i++) {
         buf_str(&buf, json && i > 0 ? "," : "");
         if (errors->common.output == CMD_TEXT)
@@ -361,10 +336,12 @@ static int run(struct errors *errors)
         code = cmd_app_check_topic(&errors->app, topics[1], shards);
     if (code != CMD_OK)
         return code;
+    errors->dlq = topics[1];
     enum ka_err err = io_kafka_reader_new(&errors->app.kafka, true, &reader, &text);
     for (int32_t i = 0; err == KA_OK && i < 2 * shards; i++)
         err = add_partition(errors, reader, topics[i % 2], i / 2, &parts, &text);
-    code = err == KA_OK ? read_all(errors, reader, topics[1], parts) : cmd_fail(err, &text);
+    code = err == KA_OK ? cmd_read(reader, errors->app.config->app, parts, see, errors)
+                        : cmd_fail(err, &text);
     io_kafka_reader_free(&reader);
     return code == CMD_OK ? show(errors) : code;
 }

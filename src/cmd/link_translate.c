@@ -6,9 +6,9 @@
 #include "cmd/cmd_link.h"
 #include "core/origin.h"
 #include "io/clock.h"
+#include "io/print.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 enum { READ_MS = 10000, POLL_MS = 100 };
@@ -141,39 +141,28 @@ static enum ka_err translate_all(struct cmd_app *app, struct place *places,
     return err;
 }
 
-static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
-static void print(struct buf *buf, const char *format, ...)
-{
-    char text[700];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    buf_str(buf, text);
-}
-
 static void tell(struct buf *buf, enum cmd_output output, const struct place *places, size_t count)
 {
     buf_str(buf, output == CMD_JSON ? "[" : "");
     for (size_t i = 0; i < count; i++) {
         const struct link_progress *progress = &places[i].progress[0];
         if (output == CMD_TEXT) {
-            print(buf, "%.*s/%d %" PRId64 " -> ", SLICE_FMT(progress->topic), progress->partition,
-                  places[i].from);
-            print(buf, "%s/%d %" PRId64, places[i].target, progress->partition, places[i].to);
+            buf_print(buf, "%.*s/%d %" PRId64 " -> ", SLICE_FMT(progress->topic),
+                      progress->partition, places[i].from);
+            buf_print(buf, "%s/%d %" PRId64, places[i].target, progress->partition, places[i].to);
             if (places[i].again > 0)
-                print(buf, "  not copied yet: the last %" PRId64 " offsets come again",
-                      places[i].again);
+                buf_print(buf, "  not copied yet: the last %" PRId64 " offsets come again",
+                          places[i].again);
             buf_byte(buf, '\n');
             continue;
         }
         buf_str(buf, output == CMD_JSON && i > 0 ? ",{\"topic\":" : "{\"topic\":");
         buf_json_str(buf, progress->topic);
-        print(buf, ",\"partition\":%d,\"offset\":%" PRId64 ",\"target\":", progress->partition,
-              places[i].from);
+        buf_print(buf, ",\"partition\":%d,\"offset\":%" PRId64 ",\"target\":", progress->partition,
+                  places[i].from);
         buf_json_str(buf, slice_str(places[i].target));
-        print(buf, ",\"target_offset\":%" PRId64 ",\"again\":%" PRId64 "}%s", places[i].to,
-              places[i].again, output == CMD_JSONL ? "\n" : "");
+        buf_print(buf, ",\"target_offset\":%" PRId64 ",\"again\":%" PRId64 "}%s", places[i].to,
+                  places[i].again, output == CMD_JSONL ? "\n" : "");
     }
     buf_str(buf, output == CMD_JSON ? "]\n" : "");
 }

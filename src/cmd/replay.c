@@ -10,9 +10,9 @@
 #include "core/state.h"
 #include "engine/scan.h"
 #include "io/clock.h"
+#include "io/print.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -256,37 +256,27 @@ static enum ka_err look_and_run(struct run *run, struct err_text *text)
 
 // --- what is said of it
 
-static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
-static void print(struct buf *buf, const char *format, ...)
-{
-    char line[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    buf_str(buf, line);
-}
-
 static void put_text(struct buf *buf, const struct run *run)
 {
     const char *app = run->app.config->app;
     const struct saga *saga = run->replay.saga;
-    print(buf, "%s@%" PRId64 "  %s\n", run->key, saga->incarnation, saga_state_name(saga->state));
-    print(buf,
-          "  %zu records of %s.history/%d run again, the last at offset %" PRId64
-          ": as they stand\n",
-          run->taken, app, run->partition, run->last);
+    buf_print(buf, "%s@%" PRId64 "  %s\n", run->key, saga->incarnation,
+              saga_state_name(saga->state));
+    buf_print(buf,
+              "  %zu records of %s.history/%d run again, the last at offset %" PRId64
+              ": as they stand\n",
+              run->taken, app, run->partition, run->last);
     if (run->compared > 0)
-        print(buf,
-              "  %zu states of %s.state/%d compared, the last at offset %" PRId64
-              ": byte for byte\n",
-              run->compared, app, run->partition, run->compared_last);
+        buf_print(buf,
+                  "  %zu states of %s.state/%d compared, the last at offset %" PRId64
+                  ": byte for byte\n",
+                  run->compared, app, run->partition, run->compared_last);
     else
-        print(buf, "  no state of this time in %s.state/%d\n", app, run->partition);
+        buf_print(buf, "  no state of this time in %s.state/%d\n", app, run->partition);
     if (run->ended != NULL)
-        print(buf, "  %s.state/%d remembers it as %s\n", app, run->partition, run->ended);
+        buf_print(buf, "  %s.state/%d remembers it as %s\n", app, run->partition, run->ended);
     if (run->later)
-        print(buf, "  it has gone on since\n");
+        buf_print(buf, "  it has gone on since\n");
     buf_str(buf, "  state ");
     replay_state_json(saga, buf);
     buf_byte(buf, '\n');
@@ -296,14 +286,15 @@ static void put_json(struct buf *buf, const struct run *run)
 {
     buf_str(buf, "{\"key\":");
     buf_json_str(buf, slice_str(run->key));
-    print(buf, ",\"incarnation\":%" PRId64 ",\"partition\":%d,\"records\":%zu",
-          run->replay.saga->incarnation, run->partition, run->taken);
-    print(buf, ",\"last_offset\":%" PRId64 ",\"states_compared\":%zu", run->last, run->compared);
+    buf_print(buf, ",\"incarnation\":%" PRId64 ",\"partition\":%d,\"records\":%zu",
+              run->replay.saga->incarnation, run->partition, run->taken);
+    buf_print(buf, ",\"last_offset\":%" PRId64 ",\"states_compared\":%zu", run->last,
+              run->compared);
     if (run->compared > 0)
-        print(buf, ",\"last_state_offset\":%" PRId64, run->compared_last);
-    print(buf,
-          ",\"remembered\":%s,\"went_on\":%s,\"state\":", run->ended != NULL ? "true" : "false",
-          run->later ? "true" : "false");
+        buf_print(buf, ",\"last_state_offset\":%" PRId64, run->compared_last);
+    buf_print(buf,
+              ",\"remembered\":%s,\"went_on\":%s,\"state\":", run->ended != NULL ? "true" : "false",
+              run->later ? "true" : "false");
     replay_state_json(run->replay.saga, buf);
     buf_str(buf, "}\n");
 }

@@ -7,9 +7,9 @@
 
 #include "core/meta.h"
 #include "io/clock.h"
+#include "io/print.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 struct shard_status {
@@ -51,17 +51,6 @@ struct status {
     struct cmd_unread *dead; // of each partition of the dlq
     int64_t now_ms;
 };
-
-static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
-static void print(struct buf *buf, const char *format, ...)
-{
-    char line[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    buf_str(buf, line);
-}
 
 static void begin_count(struct cmd_unread *unread, const char *topic, int32_t partition,
                         int64_t from, int64_t start, int64_t end)
@@ -256,15 +245,15 @@ static const char *lag_text(struct lag lag, char text[24])
 static void put_owner(struct buf *buf, const struct shard_status *shard)
 {
     if (shard->member != NULL)
-        print(buf, " %-18s", shard->member);
+        buf_print(buf, " %-18s", shard->member);
     else if (shard->known)
-        print(buf, " (%.*s.%.*s)%*s", SLICE_FMT(shard->meta.node), SLICE_FMT(shard->meta.lane),
-              shard->meta.node.len + shard->meta.lane.len < 15
-                  ? (int)(15 - shard->meta.node.len - shard->meta.lane.len)
-                  : 0,
-              "");
+        buf_print(buf, " (%.*s.%.*s)%*s", SLICE_FMT(shard->meta.node), SLICE_FMT(shard->meta.lane),
+                  shard->meta.node.len + shard->meta.lane.len < 15
+                      ? (int)(15 - shard->meta.node.len - shard->meta.lane.len)
+                      : 0,
+                  "");
     else
-        print(buf, " %-18s", "-");
+        buf_print(buf, " %-18s", "-");
 }
 
 static void text_shard(struct buf *buf, const struct status *status, int32_t index)
@@ -272,19 +261,19 @@ static void text_shard(struct buf *buf, const struct status *status, int32_t ind
     const struct shard_status *shard = &status->shards[index];
     const struct meta_counts *counts = &shard->meta.counts;
     char lag[24];
-    print(buf, "%5d", index);
+    buf_print(buf, "%5d", index);
     put_owner(buf, shard);
-    print(buf, " %9s", lag_text(sum(&shard->unread, 1), lag));
+    buf_print(buf, " %9s", lag_text(sum(&shard->unread, 1), lag));
     if (shard->broken != NULL) {
-        print(buf, "  %s\n", shard->broken);
+        buf_print(buf, "  %s\n", shard->broken);
         return;
     }
-    print(buf, " %9" PRId64 " %10" PRId64 " %10" PRId64 " %11" PRId64 " %6" PRId64, counts->live,
-          counts->started, counts->completed, counts->compensated, counts->stuck);
+    buf_print(buf, " %9" PRId64 " %10" PRId64 " %10" PRId64 " %11" PRId64 " %6" PRId64,
+              counts->live, counts->started, counts->completed, counts->compensated, counts->stuck);
     if (shard->parked != NULL)
-        print(buf, "  PARKED %s: %s", shard->parked->reason, shard->parked->error);
+        buf_print(buf, "  PARKED %s: %s", shard->parked->reason, shard->parked->error);
     else if (shard->known)
-        print(buf, "  %" PRId64 " s ago", (status->now_ms - shard->meta.time_ms) / 1000);
+        buf_print(buf, "  %" PRId64 " s ago", (status->now_ms - shard->meta.time_ms) / 1000);
     else
         buf_str(buf, shard->offset < 0 ? "  no offset: kasaga topics apply" : "  not begun");
     buf_byte(buf, '\n');
@@ -312,56 +301,59 @@ static void put_text(struct buf *buf, const struct status *status)
     struct lag lag, dead = sum(status->dead, (size_t)status->app.config->shards);
     struct meta_counts total = total_of(status, &lag);
     char number[24];
-    print(buf, "app %s: group %s, %zu lanes; routes %s, %zu lanes; dlq %s records\n",
-          status->app.config->app, status->state, status->members, status->route_state,
-          status->route_members, lag_text(dead, number));
-    print(buf, "shard %-18s %9s %9s %10s %10s %11s %6s  last commit\n", "owner", "lag", "live",
-          "started", "completed", "compensated", "stuck");
+    buf_print(buf, "app %s: group %s, %zu lanes; routes %s, %zu lanes; dlq %s records\n",
+              status->app.config->app, status->state, status->members, status->route_state,
+              status->route_members, lag_text(dead, number));
+    buf_print(buf, "shard %-18s %9s %9s %10s %10s %11s %6s  last commit\n", "owner", "lag", "live",
+              "started", "completed", "compensated", "stuck");
     for (int32_t i = 0; i < status->app.config->shards; i++)
         text_shard(buf, status, i);
-    print(buf,
-          "total %-18s %9s %9" PRId64 " %10" PRId64 " %10" PRId64 " %11" PRId64 " %6" PRId64 "\n",
-          "", lag_text(lag, number), total.live, total.started, total.completed, total.compensated,
-          total.stuck);
+    buf_print(buf,
+              "total %-18s %9s %9" PRId64 " %10" PRId64 " %10" PRId64 " %11" PRId64 " %6" PRId64
+              "\n",
+              "", lag_text(lag, number), total.live, total.started, total.completed,
+              total.compensated, total.stuck);
     for (size_t i = 0; i < status->input_count; i++) {
         const struct topic_status *input = &status->inputs[i];
-        print(buf, "input %-32s %4d partitions, lag %s", input->topic, input->partitions,
-              lag_text(sum(input->unread, input->unread_count), number));
+        buf_print(buf, "input %-32s %4d partitions, lag %s", input->topic, input->partitions,
+                  lag_text(sum(input->unread, input->unread_count), number));
         if (input->partitions == 0)
             buf_str(buf, ": the topic does not exist");
         else if (input->without > 0)
-            print(buf, ": %d partitions without an offset: kasaga topics apply", input->without);
+            buf_print(buf, ": %d partitions without an offset: kasaga topics apply",
+                      input->without);
         if (input->parked > 0)
-            print(buf, ": %d PARKED %s: %s", input->parked, input->why->reason, input->why->error);
+            buf_print(buf, ": %d PARKED %s: %s", input->parked, input->why->reason,
+                      input->why->error);
         buf_byte(buf, '\n');
     }
 }
 
 static void json_counts(struct buf *buf, const struct meta_counts *counts)
 {
-    print(buf,
-          "\"live\":%" PRId64 ",\"started\":%" PRId64 ",\"completed\":%" PRId64
-          ",\"compensated\":%" PRId64 ",\"stuck\":%" PRId64 ",\"terminated\":%" PRId64,
-          counts->live, counts->started, counts->completed, counts->compensated, counts->stuck,
-          counts->terminated);
+    buf_print(buf,
+              "\"live\":%" PRId64 ",\"started\":%" PRId64 ",\"completed\":%" PRId64
+              ",\"compensated\":%" PRId64 ",\"stuck\":%" PRId64 ",\"terminated\":%" PRId64,
+              counts->live, counts->started, counts->completed, counts->compensated, counts->stuck,
+              counts->terminated);
 }
 
 // ,"lag":17,"lag_exact":true
 static void json_lag(struct buf *buf, const char *name, struct lag lag)
 {
-    print(buf, ",\"%s\":%" PRId64 ",\"%s_exact\":%s", name, lag.records, name,
-          lag.exact ? "true" : "false");
+    buf_print(buf, ",\"%s\":%" PRId64 ",\"%s_exact\":%s", name, lag.records, name,
+              lag.exact ? "true" : "false");
 }
 
 static void json_shard(struct buf *buf, const struct status *status, int32_t index)
 {
     const struct shard_status *shard = &status->shards[index];
-    print(buf, "%s{\"shard\":%d,\"member\":", index == 0 ? "" : ",", index);
+    buf_print(buf, "%s{\"shard\":%d,\"member\":", index == 0 ? "" : ",", index);
     if (shard->member == NULL)
         buf_str(buf, "null");
     else
         buf_json_str(buf, slice_str(shard->member));
-    print(buf, ",\"offset\":%" PRId64 ",\"end\":%" PRId64, shard->offset, shard->unread.end);
+    buf_print(buf, ",\"offset\":%" PRId64 ",\"end\":%" PRId64, shard->offset, shard->unread.end);
     json_lag(buf, "lag", sum(&shard->unread, 1));
     if (shard->broken != NULL) {
         buf_str(buf, ",\"broken\":");
@@ -372,7 +364,7 @@ static void json_shard(struct buf *buf, const struct status *status, int32_t ind
         buf_json_str(buf, slice_str(shard->parked->reason));
         buf_str(buf, ",\"error\":");
         buf_json_str(buf, slice_str(shard->parked->error));
-        print(buf, ",\"offset\":%" PRId64 "}", shard->parked->offset);
+        buf_print(buf, ",\"offset\":%" PRId64 "}", shard->parked->offset);
     }
     if (shard->known) {
         buf_str(buf, ",\"node\":");
@@ -381,7 +373,7 @@ static void json_shard(struct buf *buf, const struct status *status, int32_t ind
         buf_json_str(buf, shard->meta.lane);
         buf_str(buf, ",\"committed\":");
         buf_json_time(buf, shard->meta.time_ms);
-        print(buf, ",\"low_water\":%" PRId64 ",", shard->meta.low_water);
+        buf_print(buf, ",\"low_water\":%" PRId64 ",", shard->meta.low_water);
         json_counts(buf, &shard->meta.counts);
     }
     buf_byte(buf, '}');
@@ -389,7 +381,7 @@ static void json_shard(struct buf *buf, const struct status *status, int32_t ind
 
 static void json_group(struct buf *buf, const char *name, const char *state, size_t members)
 {
-    print(buf, ",\"%s\":{\"state\":\"%s\",\"members\":%zu}", name, state, members);
+    buf_print(buf, ",\"%s\":{\"state\":\"%s\",\"members\":%zu}", name, state, members);
 }
 
 static void put_json(struct buf *buf, const struct status *status)
@@ -412,9 +404,9 @@ static void put_json(struct buf *buf, const struct status *status)
         buf_str(buf, i == 0 ? "{\"topic\":" : ",{\"topic\":");
         const struct topic_status *input = &status->inputs[i];
         buf_json_str(buf, slice_str(input->topic));
-        print(buf, ",\"partitions\":%d", input->partitions);
+        buf_print(buf, ",\"partitions\":%d", input->partitions);
         json_lag(buf, "lag", sum(input->unread, input->unread_count));
-        print(buf, ",\"without_offset\":%d,\"parked\":%d}", input->without, input->parked);
+        buf_print(buf, ",\"without_offset\":%d,\"parked\":%d}", input->without, input->parked);
     }
     buf_str(buf, "]}\n");
 }

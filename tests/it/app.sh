@@ -11,7 +11,7 @@ export KASAGA_CONFIG=$conf KASAGA_PLUGINS=${KASAGA_PLUGINS:-$KASAGA_BUILD/plugin
 # third step. Overrides: $shards, $inline, $action_keys (of the charge), $saga_keys. Two shard lanes in
 # a worker, whatever the machine, unless a line says otherwise.
 write_conf() {
-    [[ $* == *'lanes ='* ]] || set -- 'lanes = { shard = 2; };' "$@"
+    [[ $* == *'lanes ='* || ${shards:-12} == 1 ]] || set -- 'lanes = { shard = 2; };' "$@"
     cat >"$conf" <<EOF
 app = "$app";
 region = "test";
