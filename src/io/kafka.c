@@ -4,12 +4,17 @@
 #include "io/kafka_int.h"
 
 #include "core/assert.h"
+#include "io/clock.h"
 #include "io/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CLIENT_ID_MAX = 63, TRANSACTION_ABORTABLE = 120 /* KIP-890; 2.0.2 has no name for it */ };
+enum {
+    CLIENT_ID_MAX = 63,
+    TRANSACTION_ABORTABLE = 120, // KIP-890; 2.0.2 has no name for it
+    FETCH_BACKOFF_SINCE = 0x02020000
+};
 
 #define CALL(name) (1U << IO_KAFKA_##name)
 #define TRANSACTIONAL_CALLS                                                                        \
@@ -248,6 +253,71 @@ static enum ka_err set_fetch(rd_kafka_conf_t *conf, int32_t bytes, struct err_te
     return err;
 }
 
+static const char *property(const struct io_kafka_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->property_count; i++)
+        if (strcmp(config->property_names[i], name) == 0)
+            return config->property_values[i];
+    return NULL;
+}
+
+// librdkafka refuses to start when an answer could not hold a message.
+static int32_t answer_bytes(const struct io_kafka_config *config)
+{
+    const char *message = property(config, "message.max.bytes");
+    int64_t least = message == NULL ? 1000000 : strtoll(message, NULL, 10);
+    int64_t bytes = (int64_t)config->answer_kbytes * 1024;
+    return (int32_t)(bytes < least ? least : bytes);
+}
+
+// What a client may hold. A user who writes properties sets his own.
+static enum ka_err set_bounds(rd_kafka_conf_t *conf, const struct io_kafka_config *config,
+                              enum io_kafka_role role, struct err_text *text)
+{
+    bool reader = (READERS & (1U << role)) != 0;
+    enum ka_err err = KA_OK;
+    if (!reader && config->produce_kbytes > 0)
+        return set_number(conf, "queue.buffering.max.kbytes", config->produce_kbytes, 0, text);
+    if (reader && config->queue_kbytes > 0)
+        err = set_number(conf, "queued.max.messages.kbytes", config->queue_kbytes, 0, text);
+    if (err == KA_OK && reader && config->queue_records > 0)
+        err = set_number(conf, "queued.min.messages", config->queue_records, 0, text);
+    if (err == KA_OK && reader && config->answer_kbytes > 0)
+        err = set_number(conf, "fetch.max.bytes", answer_bytes(config), 0, text);
+    if (err == KA_OK && reader && rd_kafka_version() >= FETCH_BACKOFF_SINCE)
+        err = io_kafka_conf_set(conf, "fetch.queue.backoff.ms", "10", text);
+    return err;
+}
+
+void io_kafka_waker_init(struct io_kafka_waker *waker, const struct io_kafka_config *config)
+{
+    enum { KBYTES = 65536, RECORDS = 100000 }; // librdkafka's own
+    const char *username = property(config, "sasl.username");
+    const char *password = property(config, "sasl.password");
+    int32_t kbytes = config->queue_kbytes > 0 ? config->queue_kbytes : KBYTES;
+    int32_t records = config->queue_records > 0 ? config->queue_records : RECORDS;
+    *waker = (struct io_kafka_waker){.username = username == NULL ? "" : username,
+                                     .password = password == NULL ? "" : password,
+                                     .quarter_bytes = (size_t)kbytes * 1024 / 4,
+                                     .quarter_records = (size_t)records / 4};
+}
+
+// Giving it the credentials that it has is the one call that wakes all fetchers and does nothing
+// else.
+void io_kafka_waker_taken(struct io_kafka_waker *waker, rd_kafka_t *rk, size_t bytes)
+{
+    waker->bytes += bytes;
+    waker->records++;
+    if (waker->bytes < waker->quarter_bytes && waker->records < waker->quarter_records)
+        return;
+    waker->bytes = waker->records = 0;
+    if (rd_kafka_version() >= FETCH_BACKOFF_SINCE)
+        return;
+    rd_kafka_error_t *error = rd_kafka_sasl_set_credentials(rk, waker->username, waker->password);
+    if (error != NULL)
+        rd_kafka_error_destroy(error);
+}
+
 // A cluster on this machine is reached by IPv4: "localhost" is often tried on ::1 first.
 static bool all_loopback(const char *bootstrap)
 {
@@ -298,11 +368,10 @@ static enum ka_err fill(rd_kafka_conf_t *conf, const struct io_kafka_config *con
         err = io_kafka_conf_set(conf, "fetch.wait.max.ms", "10", text);
     if (err == KA_OK && all_loopback(config->bootstrap))
         err = io_kafka_conf_set(conf, "broker.address.family", "v4", text);
-    // 2.0.2 stops fetching for a second when the queue is full: it must hold more than a second.
-    if (err == KA_OK && (READERS & (1U << role)) != 0 && config->queue_kbytes > 0)
-        err = set_number(conf, "queued.max.messages.kbytes", config->queue_kbytes, 65536, text);
     if (err == KA_OK && (READERS & (1U << role)) != 0 && config->fetch_kbytes > 0)
         err = set_fetch(conf, config->fetch_kbytes * 1024, text);
+    if (err == KA_OK)
+        err = set_bounds(conf, config, role, text);
     for (size_t i = 0; err == KA_OK && i < config->property_count; i++)
         err = io_kafka_conf_set(conf, config->property_names[i], config->property_values[i], text);
     if (err == KA_OK)

@@ -21,8 +21,13 @@ struct io_kafka_config {
     int32_t session_timeout_ms;     // 6000 to 10000; default 6000
     int32_t max_poll_interval_ms;   // default 15000
     int32_t transaction_timeout_ms; // default 10000
-    int32_t queue_kbytes;           // records that a consumer or reader fetches ahead; 0 = 64 MiB
-    int32_t fetch_kbytes; // at most in one answer to a reader; 0 = librdkafka's 1 MiB a partition
+    // Bounds of a client's memory. A record that waits costs librdkafka about 450 bytes beside its
+    // own, one that is to be written about 250.
+    int32_t queue_kbytes;   // records that a consumer or reader fetches ahead; 0 = 64 MiB
+    int32_t queue_records;  // the same, counted; 0 = 100,000
+    int32_t fetch_kbytes;   // at most in one answer to a reader; 0 = librdkafka's 1 MiB a partition
+    int32_t answer_kbytes;  // at most in one answer over all partitions; 0 = as queue_kbytes
+    int32_t produce_kbytes; // records that a producer has not yet written; 0 = 128 MiB
     // For kasaga dev on librdkafka's mock cluster, which has no transactions, no isolation and no
     // admin calls: see kafka_plain.c. Not for anything that promises exactly-once.
     bool at_least_once;

@@ -46,6 +46,7 @@ struct io_kafka_consumer {
     rd_kafka_queue_t *records;
     rd_kafka_event_t *event; // what the last poll_record returned borrows from
     struct io_kafka_headers headers;
+    struct io_kafka_waker waker;
     char topic[250]; // of the last end or error
     char name[96];
 
@@ -120,6 +121,16 @@ static void remove_part(struct io_kafka_consumer *consumer, const struct io_kafk
     consumer->last = 0;
 }
 
+int64_t io_kafka_consumer_end(struct io_kafka_consumer *consumer, const char *topic,
+                              int32_t partition)
+{
+    int64_t low = 0, high = 0;
+    if (rd_kafka_get_watermark_offsets(consumer->rk, topic, partition, &low, &high) !=
+        RD_KAFKA_RESP_ERR_NO_ERROR)
+        return -1;
+    return high < 0 ? -1 : high;
+}
+
 static rd_kafka_topic_partition_list_t *list_of(const struct io_kafka_partition *partitions,
                                                 size_t count)
 {
@@ -183,6 +194,7 @@ enum ka_err io_kafka_consumer_new(const struct io_kafka_config *config, const ch
         goto failed;
     if (config->at_least_once)
         made->shared = io_kafka_shared_new(made->rk);
+    io_kafka_waker_init(&made->waker, config);
     rd_kafka_poll_set_consumer(made->rk);
     made->control = rd_kafka_queue_get_consumer(made->rk);
     made->records = rd_kafka_queue_new(made->rk);
@@ -369,6 +381,7 @@ static enum io_kafka_fetch on_record(struct io_kafka_consumer *consumer, rd_kafk
         return IO_KAFKA_NOTHING;
     part->id.offset = message->offset + 1;
     io_kafka_record_set(record, message, &consumer->headers);
+    io_kafka_waker_taken(&consumer->waker, consumer->rk, message->len);
     return IO_KAFKA_RECORD;
 }
 

@@ -45,6 +45,11 @@ struct io_kafka_control {
 // Serves rebalances and errors; false when there is nothing. Never blocks.
 bool io_kafka_poll_control(struct io_kafka_consumer *consumer, struct io_kafka_control *control);
 
+// The end of an assigned partition as its last fetch saw it (markers and what is not committed
+// included), -1 = not known. Asks nobody.
+int64_t io_kafka_consumer_end(struct io_kafka_consumer *consumer, const char *topic,
+                              int32_t partition);
+
 enum io_kafka_fetch { IO_KAFKA_NOTHING, IO_KAFKA_RECORD, IO_KAFKA_EOF, IO_KAFKA_PARTITION_ERROR };
 // The next record, end of partition (record.topic, partition and offset = the end, markers
 // included) or error of one partition (out of range, …). Never blocks. What it returned is valid

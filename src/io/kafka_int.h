@@ -38,6 +38,21 @@ enum ka_err io_kafka_failed_code(enum io_kafka_call call, rd_kafka_resp_err_t co
 // Waits for it up to timeout_ms; true if it is done. Later io_kafka_drain knows of it.
 bool io_kafka_reap(void (*destroy)(void *object), void *object, const char *name, int timeout_ms);
 
+// Lets the client's fetchers look at its queue again whenever a quarter of it was taken.
+// Before 2.2.0 one that has found the queue full sleeps for up to a second, unless something else
+// wakes it.
+struct io_kafka_waker {
+    const char *username; // as configured
+    const char *password;
+    size_t quarter_bytes;
+    size_t quarter_records;
+    size_t bytes; // taken since
+    size_t records;
+};
+void io_kafka_waker_init(struct io_kafka_waker *waker, const struct io_kafka_config *config);
+// Cheap, never blocks.
+void io_kafka_waker_taken(struct io_kafka_waker *waker, rd_kafka_t *rk, size_t bytes);
+
 // The headers of the record at hand; grows and is reused.
 struct io_kafka_headers {
     struct header *items;

@@ -20,6 +20,7 @@ struct io_kafka_reader {
     rd_kafka_queue_t *queue;
     rd_kafka_event_t *event; // the record that was returned last borrows from it
     struct io_kafka_headers headers;
+    struct io_kafka_waker waker;
     char topic[250]; // of the last end or error
     struct reader_part *parts;
     size_t count;
@@ -59,6 +60,7 @@ enum ka_err io_kafka_reader_new(const struct io_kafka_config *config, bool read_
         free(made);
         return err_wrap(text, err, "reader");
     }
+    io_kafka_waker_init(&made->waker, config);
     made->queue = rd_kafka_queue_new(made->rk);
     // Errors of the client as a whole come on the same queue as the records.
     rd_kafka_queue_t *main_queue = rd_kafka_queue_get_main(made->rk);
@@ -185,6 +187,7 @@ enum io_kafka_read io_kafka_reader_next(struct io_kafka_reader *reader, int time
         if (message == NULL)
             return IO_KAFKA_READ_NOTHING;
         io_kafka_record_set(record, message, &reader->headers);
+        io_kafka_waker_taken(&reader->waker, reader->rk, message->len);
         return IO_KAFKA_READ_RECORD;
     }
     case RD_KAFKA_EVENT_ERROR:

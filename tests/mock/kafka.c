@@ -461,6 +461,45 @@ static void bytes_come_back_as_they_were(void **state)
     io_kafka_reader_free(&reader);
 }
 
+// librdkafka before 2.2.0 lets a fetcher sleep for a second when it has found the queue full; 45
+// batches of 100 kB would take most of a minute.
+static void a_small_queue_does_not_slow_a_reader(void **state)
+{
+    (void)state;
+    enum { RECORDS = 4500, SIZE = 1000 };
+    static const char *const names[] = {"batch.size", "linger.ms"};
+    static const char *const values[] = {"100000", "1000"};
+    static char value[SIZE];
+    struct io_kafka_config small = config;
+    small.property_names = names;
+    small.property_values = values;
+    small.property_count = 2;
+    struct io_kafka_producer *producer = NULL;
+    must(io_kafka_producer_new(&small, NULL, &producer, &text));
+    struct output output = {.topic = SLICE_LIT("small"), .value = slice_of(value, SIZE)};
+    for (int i = 0; i < RECORDS; i++)
+        must(io_kafka_produce(producer, &output, -1, &text));
+    struct io_kafka_delivery delivery;
+    must(io_kafka_flush(producer, 10000, &delivery, &text));
+    io_kafka_producer_free(&producer);
+
+    struct io_kafka_reader *reader = NULL;
+    struct record record;
+    enum ka_err error;
+    int count = 0;
+    int64_t begun_ms = clock_mono_ms();
+    small.queue_kbytes = 64;
+    small.property_count = 0;
+    must(io_kafka_reader_new(&small, true, &reader, &text));
+    must(io_kafka_reader_add(reader, "small", 0, -2, &text));
+    while (count < RECORDS &&
+           io_kafka_reader_next(reader, 5000, &record, &error, &text) == IO_KAFKA_READ_RECORD)
+        count++;
+    assert_int_equal(count, RECORDS);
+    assert_true(clock_mono_ms() - begun_ms < 15000);
+    io_kafka_reader_free(&reader);
+}
+
 static void a_membership_of_unknown_form_is_not_guessed(void **state)
 {
     (void)state;
@@ -582,6 +621,7 @@ int main(void)
         cmocka_unit_test(a_partition_that_does_not_exist_is_named),
         cmocka_unit_test(a_full_queue_asks_for_patience),
         cmocka_unit_test(bytes_come_back_as_they_were),
+        cmocka_unit_test(a_small_queue_does_not_slow_a_reader),
         cmocka_unit_test(a_reset_producer_goes_on_after_a_fatal_error),
         cmocka_unit_test(a_commit_without_an_answer_is_unclear),
         cmocka_unit_test(init_gives_up_after_its_timeout),
