@@ -2,10 +2,11 @@
 // kasaga worker: one worker process until SIGTERM or SIGINT.
 #include "bridge/bridge.h"
 #include "cmd/cmd_process.h"
+#include "core/memory.h"
 #include "core/meta.h"
 #include "engine/setup.h"
+#include "io/resident.h"
 
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -64,6 +65,13 @@ static int run(const struct config *config, const char *node, struct cmd_common 
     return err == KA_OK ? CMD_OK : cmd_fail(err, &text);
 }
 
+static int32_t arenas(const struct config *config)
+{
+    const struct memory_wants wants = {.shard_lanes = config->lanes.shard,
+                                       .route_lanes = config->lanes.route};
+    return memory_arenas(&wants);
+}
+
 static int load(struct cmd_common *common, const char *node)
 {
     struct config *config = NULL;
@@ -96,6 +104,7 @@ static int load(struct cmd_common *common, const char *node)
                             config->path, config->region);
     else {
         cmd_configure_log(config);
+        resident_limit(arenas(config));
         code = run(config, node, common);
     }
     io_conf_free(&config);
@@ -126,7 +135,5 @@ int cmd_worker(int argc, char **argv)
     if (common.config == NULL)
         return cmd_complain(CMD_USAGE, "no configuration: give -c FILE or set KASAGA_CONFIG");
     cmd_listen_for_signals();
-    // Memory of a burst goes back to the system: librdkafka frees tens of MiB at once.
-    mallopt(M_TRIM_THRESHOLD, 4 * 1024 * 1024);
     return load(&common, node);
 }

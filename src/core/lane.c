@@ -234,8 +234,9 @@ static int64_t interval_ms(const struct lane *lane)
 
 static bool at_cap(const struct lane *lane)
 {
-    return LANE_RULE(lane, 1) && (lane->inputs >= lane->config.batch_records ||
-                                  lane->batch.bytes >= (size_t)lane->config.batch_bytes);
+    return LANE_RULE(lane, 1) &&
+           (lane->inputs >= lane->config.batch_records ||
+            lane_batch_bytes(&lane->batch) >= (size_t)lane->config.batch_bytes);
 }
 
 void lane_close(struct lane *lane)
@@ -578,6 +579,11 @@ size_t lane_waiting(const struct lane *lane)
 bool lane_pressed(const struct lane *lane)
 {
     return lane->pressed || lane->clock_ms - lane->pressed_ms < PRESSED_FOR_MS;
+}
+
+size_t lane_waiting_bytes(const struct lane *lane)
+{
+    return lane->queue_bytes;
 }
 
 const struct lane_batch *lane_batch(const struct lane *lane)

@@ -85,6 +85,7 @@ struct lane_batch {
     size_t output_count;
     size_t output_cap;
     size_t bytes;
+    size_t owed; // bytes of what `close` will write, about
     struct lane_invocation *invocations;
     size_t invocation_count;
     size_t invocation_cap;
@@ -92,6 +93,14 @@ struct lane_batch {
     int64_t incarnation; // with `number` the commit token of this transaction
     int64_t number;
 };
+
+// What the transaction will write, as far as it is known, or half of what it needs for that.
+static inline size_t lane_batch_bytes(const struct lane_batch *batch)
+{
+    size_t output = batch->bytes + batch->owed;
+    size_t memory = batch->arena.allocated / 2;
+    return output > memory ? output : memory;
+}
 
 struct lane_invocation {
     int32_t slot;
@@ -293,6 +302,7 @@ bool lane_idle(const struct lane *lane);
 
 // Invocations that wait to be dispatched: at most one per live saga.
 size_t lane_waiting(const struct lane *lane);
+size_t lane_waiting_bytes(const struct lane *lane);
 // There are more than undispatched_max, until half of that is left, or calls have waited too long
 // and will come again: starts should be held back.
 bool lane_pressed(const struct lane *lane);

@@ -34,6 +34,7 @@ struct lane_result_list {
 
 struct lane_queued {
     struct lane_invocation *invocation;
+    size_t bytes;
     struct lane_queued *next;
 };
 
@@ -88,6 +89,7 @@ struct lane {
     struct lane_queued *queue_head;
     struct lane_queued *queue_tail;
     size_t queue_count;
+    size_t queue_bytes;
     int64_t queue_due; // none of them has waited too long before (lane time)
     bool pressed;
     int64_t pressed_ms; // when it was last, or when a call had waited too long

@@ -20,6 +20,7 @@ static void clear_batch(struct lane *lane)
     lane->batch.output_count = 0;
     lane->batch.invocation_count = 0;
     lane->batch.bytes = 0;
+    lane->batch.owed = 0;
     lane->inputs = 0; // else a full batch would keep results and timers out of the next one
     lane->emitted = 0;
     lane->touched_count = 0;

@@ -97,8 +97,9 @@ void lane_results_return(struct lane *lane)
 
 static bool full(const struct lane *lane)
 {
-    return LANE_RULE(lane, 1) && (lane->batch.bytes >= (size_t)lane->config.batch_bytes ||
-                                  lane->inputs >= lane->config.batch_records);
+    return LANE_RULE(lane, 1) &&
+           (lane_batch_bytes(&lane->batch) >= (size_t)lane->config.batch_bytes ||
+            lane->inputs >= lane->config.batch_records);
 }
 
 static bool open_for_work(const struct lane *lane)
@@ -246,12 +247,19 @@ static struct slice duplicate(struct slice s, char **at)
     return copy;
 }
 
+// With its place in the queue.
+static size_t size_of(const struct lane_invocation *invocation)
+{
+    const struct invocation *call = &invocation->call;
+    return sizeof *invocation + sizeof(struct lane_queued) + call->key.len + call->input.len +
+           call->idempotency_key.len + call->forward_key.len + call->tenant.len +
+           call->traceparent.len;
+}
+
 // An invocation that outlives its batch: one block, texts behind the struct.
-static struct lane_invocation *keep_invocation(const struct lane_invocation *from)
+static struct lane_invocation *keep_invocation(const struct lane_invocation *from, size_t size)
 {
     const struct invocation *call = &from->call;
-    size_t size = sizeof *from + call->key.len + call->input.len + call->idempotency_key.len +
-                  call->forward_key.len + call->tenant.len + call->traceparent.len;
     struct lane_invocation *kept = malloc(size);
     if (kept == NULL)
         abort();
@@ -315,13 +323,16 @@ void lane_enqueue_invocations(struct lane *lane)
         struct lane_queued *queued = malloc(sizeof *queued);
         if (queued == NULL)
             abort();
-        *queued = (struct lane_queued){keep_invocation(&lane->batch.invocations[i]), NULL};
+        size_t size = size_of(&lane->batch.invocations[i]);
+        *queued = (struct lane_queued){
+            .invocation = keep_invocation(&lane->batch.invocations[i], size), .bytes = size};
         if (lane->queue_tail == NULL)
             lane->queue_head = queued;
         else
             lane->queue_tail->next = queued;
         lane->queue_tail = queued;
         lane->queue_count++;
+        lane->queue_bytes += size;
         if (begin_by(queued->invocation) < lane->queue_due)
             lane->queue_due = begin_by(queued->invocation);
     }
@@ -336,6 +347,7 @@ static struct lane_invocation *pop_invocation(struct lane *lane)
     if (lane->queue_head == NULL)
         lane->queue_tail = NULL;
     lane->queue_count--;
+    lane->queue_bytes -= queued->bytes;
     free(queued);
     note_pressure(lane);
     return invocation;
@@ -359,6 +371,7 @@ void lane_expire(struct lane *lane)
         }
         *at = queued->next;
         lane->queue_count--;
+        lane->queue_bytes -= queued->bytes;
         not_begun(lane, queued->invocation);
         free(queued);
     }

@@ -474,6 +474,12 @@ size_t shard_bytes(const struct lane_partition *partition)
     return shard == NULL ? 0 : table_bytes(shard->table);
 }
 
+size_t shard_finished_bytes(const struct lane_partition *partition)
+{
+    const struct shard *shard = partition->owner;
+    return shard == NULL ? 0 : table_finished_bytes(shard->table);
+}
+
 size_t shard_live(const struct lane_partition *partition)
 {
     const struct shard *shard = partition->owner;

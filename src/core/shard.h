@@ -86,6 +86,7 @@ void shard_expire(const struct lane_partition *partition, int64_t now_ms);
 // Digest and size of an assigned shard (tests, metrics). `partition` belongs to this processor.
 uint64_t shard_digest(const struct lane_partition *partition);
 size_t shard_bytes(const struct lane_partition *partition);
+size_t shard_finished_bytes(const struct lane_partition *partition); // not part of the former
 size_t shard_live(const struct lane_partition *partition);
 const struct meta_counts *shard_counts(const struct lane_partition *partition);
 

@@ -173,6 +173,7 @@ static void store(struct shard_turn *turn, const struct saga *saga,
     saga_encode(saga, scratch);
     table_put(turn->shard->table, saga->key, slice_of(scratch->ptr + from, scratch->len - from),
               saga_due(saga));
+    turn->batch->owed += scratch->len - from;
     scratch->len = from;
     shard_mark_changed(turn, saga->key);
 }

@@ -264,7 +264,9 @@ static void run_started(struct worker *worker, struct job *job)
     };
     pthread_mutex_unlock(&invoker->lock);
     runner_run(job->runner, &job->invocation, &place, &job->result.memory, &outcome);
+    job_settle(job, &outcome);
     pthread_mutex_lock(&invoker->lock);
+    job_drop_input(job);
     end(worker, job, &outcome);
 }
 
@@ -545,6 +547,7 @@ void invoker_read_stats(struct invoker *invoker, struct invoker_stats *stats)
     pthread_mutex_lock(&invoker->lock);
     *stats = invoker->stats;
     stats->queued = invoker->queue.calls;
+    stats->queued_bytes = invoker->queue.bytes;
     stats->running = 0;
     stats->lost = (uint64_t)invoker->lost;
     for (const struct worker *worker = invoker->workers; worker != NULL; worker = worker->next)

@@ -61,7 +61,8 @@ struct invoker_config {
 };
 
 struct invoker_stats {
-    uint64_t queued;  // now
+    uint64_t queued; // now
+    uint64_t queued_bytes;
     uint64_t running; // now, lost ones included
     uint64_t lost;    // now
     uint64_t refused; // submits that found no room

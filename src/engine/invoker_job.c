@@ -22,17 +22,22 @@ static void put(struct slice *to, struct slice from, char **at)
 struct job *job_new(const struct invocation *from)
 {
     struct slice step_name = {from->step_name, strlen(from->step_name) + 1};
-    size_t bytes = from->key.len + from->input.len + from->idempotency_key.len +
-                   from->forward_key.len + from->tenant.len + from->traceparent.len + step_name.len;
+    size_t bytes = from->key.len + from->idempotency_key.len + from->forward_key.len +
+                   from->tenant.len + from->traceparent.len + step_name.len;
     struct job *job = calloc(1, sizeof *job + bytes);
-    if (job == NULL)
+    char *input = malloc(from->input.len + 1);
+    if (job == NULL || input == NULL) {
+        free(job);
+        free(input);
         return NULL;
+    }
+    job->input = input;
     struct invocation *to = &job->invocation;
     char *at = job->copy;
     *to = *from;
     to->action = NULL; // the runner is all that is needed; the definition may go
     put(&to->key, from->key, &at);
-    put(&to->input, from->input, &at);
+    put(&to->input, from->input, &input);
     put(&to->idempotency_key, from->idempotency_key, &at);
     put(&to->forward_key, from->forward_key, &at);
     put(&to->tenant, from->tenant, &at);
@@ -40,14 +45,37 @@ struct job *job_new(const struct invocation *from)
     put(&step_name, step_name, &at);
     to->step_name = step_name.ptr;
     KA_ASSERT(at == job->copy + bytes);
-    job->bytes = bytes;
+    job->bytes = sizeof *job + bytes + from->input.len;
     return job;
 }
 
 void job_free(struct job *job)
 {
     arena_fini(&job->result.memory);
+    free(job->input);
+    free(job->kept);
     free(job);
+}
+
+void job_settle(struct job *job, struct action_result *outcome)
+{
+    size_t bytes = outcome->data.len + outcome->code.len + outcome->message.len;
+    char *at = malloc(bytes + 1);
+    if (at == NULL)
+        abort();
+    KA_ASSERT(job->kept == NULL);
+    job->kept = at;
+    put(&outcome->data, outcome->data, &at);
+    put(&outcome->code, outcome->code, &at);
+    put(&outcome->message, outcome->message, &at);
+    arena_fini(&job->result.memory);
+}
+
+void job_drop_input(struct job *job)
+{
+    free(job->input);
+    job->input = NULL;
+    job->invocation.input = SLICE_NONE;
 }
 
 void invoker_result_free(struct invoker_result **result)

@@ -12,7 +12,9 @@ struct job {
     const struct invoker_client *client;
     struct runner *runner;
     struct invoker_line *line;    // in invoker_queue.h
-    struct invocation invocation; // slices in copy
+    struct invocation invocation; // slices in copy and input
+    char *input;
+    char *kept; // what the result points to, once it is settled
     size_t bytes;
     int32_t shard;
     int32_t epoch;
@@ -26,10 +28,16 @@ struct job {
     char copy[];
 };
 
-// Copies the invocation in one piece, so that a waiting call costs what it is long; everything else
-// is zero. NULL: no memory. Caller frees. No job function is for several threads at once.
+// Copies the invocation in two pieces, so that a waiting call costs what it is long; everything
+// else is zero. NULL: no memory. Caller frees. No job function is for several threads at once.
 struct job *job_new(const struct invocation *from);
 void job_free(struct job *job);
+
+// A result may wait for its lane: keeps the bytes of the outcome and no more of what the call
+// needed. Out of memory ends the process.
+void job_settle(struct job *job, struct action_result *outcome);
+// The call has ended: its input is not needed any more.
+void job_drop_input(struct job *job);
 
 // The result of the job with the identity of the call and its times; the outcome is the caller's.
 // The caller owns it and the job with it.

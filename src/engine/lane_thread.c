@@ -21,9 +21,10 @@ enum {
     WAIT_MAX_MS = 100,
     RECORDS_PER_TURN = 2000, // then control events get their turn
     CLOSE_TIMEOUT_MS = 3000, // of the open transaction, and again of leaving the group
-    PICTURE_MS = 500,
-    REJOIN_MS = 1000, // between attempts
-    UNPARK_MS = 10000 // between attempts at what an operator may have repaired
+    PICTURE_MS = 100,
+    AVERAGE_OF = 4096, // records, about
+    REJOIN_MS = 1000,  // between attempts
+    UNPARK_MS = 10000  // between attempts at what an operator may have repaired
 };
 
 static void fail(struct lane_thread *t, const char *what, const struct err_text *text)
@@ -400,6 +401,15 @@ static void serve_control(struct lane_thread *t)
     }
 }
 
+static void note_size(struct lane_thread *t, const struct record *record)
+{
+    t->read_bytes += (int64_t)(record->key.len + record->value.len);
+    if (++t->read_records < AVERAGE_OF)
+        return;
+    t->read_bytes /= 2;
+    t->read_records /= 2;
+}
+
 static void serve_records(struct lane_thread *t)
 {
     t->drained = false;
@@ -423,8 +433,10 @@ static void serve_records(struct lane_thread *t)
         event.offset = record.offset;
         event.error = err;
         event.text = &text;
-        if (fetch == IO_KAFKA_RECORD)
+        if (fetch == IO_KAFKA_RECORD) {
+            note_size(t, &record);
             KILL_POINT("record_polled");
+        }
         step_all(t, &event);
     }
 }
@@ -449,6 +461,35 @@ static void describe_parked(const struct lane_thread *t, const struct lane_parti
     }
 }
 
+static int64_t call_bytes(const struct lane_thread *t)
+{
+    size_t bytes = lane_waiting_bytes(t->lane);
+    for (size_t i = 0; i < t->held_count; i++)
+        bytes += sizeof *t->held[i] + t->held[i]->call.input.len;
+    return (int64_t)bytes;
+}
+
+// Records between what was taken and the end that the last fetch saw. Markers count as records:
+// more than there is, never less.
+static int64_t backlog(const struct lane_thread *t, const struct lane_partition *partition)
+{
+    if (t->consumer == NULL || partition->state != LANE_PARTITION_ACTIVE)
+        return 0;
+    int64_t end = io_kafka_consumer_end(t->consumer, partition->topic, partition->partition);
+    return end > partition->position ? end - partition->position : 0;
+}
+
+static void measure_shard(const struct lane_thread *t, const struct lane_partition *partition,
+                          struct lane_picture *picture)
+{
+    picture->state_bytes += (int64_t)shard_bytes(partition);
+    picture->finished_bytes += (int64_t)shard_finished_bytes(partition);
+    int64_t waiting = backlog(t, partition);
+    picture->backlog += waiting;
+    if (t->read_records > 0)
+        picture->backlog_bytes += waiting * (t->read_bytes / t->read_records);
+}
+
 static void take_picture(struct lane_thread *t, int64_t now_ms)
 {
     if (now_ms - t->picture_ms < PICTURE_MS)
@@ -456,6 +497,7 @@ static void take_picture(struct lane_thread *t, int64_t now_ms)
     t->picture_ms = now_ms;
     struct lane_picture picture = {.stats = *lane_stats(t->lane),
                                    .waiting = (int64_t)(lane_waiting(t->lane) + t->held_count),
+                                   .call_bytes = call_bytes(t),
                                    .phase = lane_phase_name(t->lane)};
     for (int32_t slot = 0; slot < lane_slots(t->lane); slot++) {
         const struct lane_partition *partition = lane_partition(t->lane, slot);
@@ -467,7 +509,7 @@ static void take_picture(struct lane_thread *t, int64_t now_ms)
         if (partition->state == LANE_PARTITION_PARKED && picture.parked++ < LANE_PARKED_MAX)
             describe_parked(t, partition, &picture.parked_at[picture.parked - 1]);
         if (t->config.form == &restorer_shard_form)
-            picture.state_bytes += (int64_t)shard_bytes(partition);
+            measure_shard(t, partition, &picture);
     }
     pthread_mutex_lock(&t->picture_lock);
     t->picture = picture;

@@ -76,6 +76,10 @@ struct lane_picture {
     int32_t parked;
     struct lane_parked parked_at[LANE_PARKED_MAX]; // the first of them
     int64_t state_bytes;
+    int64_t finished_bytes; // of the memory of finished sagas
+    int64_t call_bytes;     // inputs that wait here
+    int64_t backlog;        // records that wait in its partitions, about, and their bytes
+    int64_t backlog_bytes;
     int64_t waiting; // calls that the invoker has no room for
     const char *phase;
 };

@@ -71,6 +71,9 @@ struct lane_thread {
     struct lane_parked parked[LANE_PARKED_MAX]; // the last ones that were parked
     size_t parked_count;                        // ever
 
+    int64_t read_bytes; // of the records that came last, see average
+    int64_t read_records;
+
     pthread_mutex_t picture_lock;
     struct lane_picture picture;
     int64_t picture_ms;

@@ -3,16 +3,19 @@
 
 #include "core/assert.h"
 #include "core/json.h"
+#include "core/memory.h"
 #include "core/shard.h"
 #include "engine/definitions.h"
 #include "engine/lane_thread.h"
 #include "engine/namesake.h"
+#include "engine/pressure.h"
 #include "engine/recorded.h"
 #include "engine/trimmer.h"
 #include "io/clock.h"
 #include "io/digest.h"
 #include "io/jq.h"
 #include "io/log.h"
+#include "io/resident.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,8 +37,7 @@ enum {
     MARKER_MS = 5000,
     PARKED_SAID_MAX = 32, // in the worker's record of the catalog
     LANES_MAX = 128,
-    QUEUE_MIN = 8 * 1024 * 1024,
-    QUEUE_MAX = 64 * 1024 * 1024,
+    SMALL_QUEUE_KBYTES = 1024, // of the clients that read the catalog and the like
     TOPICS_MAX = 256,
     LINKS_MS = 200, // between looks at the links
     WARM_MAX = 5 + RESIDENCY_REGIONS_MAX,
@@ -81,9 +83,9 @@ struct worker {
     struct load *load;         // NULL = there are no other regions
     struct recorded *recorded; // NULL = actions run
     atomic_bool hold_inputs;
-    bool pressed;         // by our own load; other workers are told
-    int32_t queue_kbytes; // per lane: records fetched ahead
-    int64_t states_max;   // what is left of memory_max for states; 0 = no limit
+    bool pressed; // by our own load; other workers are told
+    struct memory_shares shares;
+    struct pressure pressure;
     struct worker_lane lanes[LANES_MAX];
     size_t lane_count;
     const char *input_topics[TOPICS_MAX];
@@ -264,7 +266,7 @@ static enum ka_err start_lane(struct worker *worker, bool shard, int32_t number,
         .digests_asked = config->digests_asked,
         .hold_inputs = shard ? NULL : &worker->hold_inputs,
         .batch_records = config->batch_records,
-        .batch_bytes = config->batch_bytes,
+        .batch_bytes = worker->shares.batch,
         .batch_ms = config->batch_ms,
         .interval_max_ms = config->interval_max_ms,
         .undispatched_max = config->invoker_queue,
@@ -272,7 +274,10 @@ static enum ka_err start_lane(struct worker *worker, bool shard, int32_t number,
         .refresh_context = lane,
     };
     thread.kafka.client_id = lane->client_id;
-    thread.kafka.queue_kbytes = worker->queue_kbytes;
+    thread.kafka.queue_kbytes = worker->shares.queue_kbytes;
+    thread.kafka.queue_records = worker->shares.queue_records;
+    thread.kafka.answer_kbytes = worker->shares.answer_kbytes;
+    thread.kafka.produce_kbytes = worker->shares.produce_kbytes;
     enum ka_err err = KA_OK;
     if (shard)
         thread.processor = shard_processor(worker, lane);
@@ -343,22 +348,18 @@ static void name_things(struct worker *worker)
         name_regions(worker);
 }
 
-// memory_max is shared out: up to half of it for records fetched ahead, the rest for states.
 static void share_memory(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
-    int64_t lanes = config->shard_lanes + config->route_lanes;
-    int64_t each = config->memory_max / 2 / (lanes > 0 ? lanes : 1);
-    if (config->memory_max == 0 || each > QUEUE_MAX)
-        each = QUEUE_MAX;
-    if (each < QUEUE_MIN)
-        each = QUEUE_MIN;
-    worker->queue_kbytes = (int32_t)(each / 1024);
-    if (config->memory_max == 0)
-        return;
-    worker->states_max = config->memory_max - each * lanes;
-    if (worker->states_max < config->memory_max / 4)
-        worker->states_max = config->memory_max / 4;
+    const struct memory_wants wants = {.memory_max = config->memory_max,
+                                       .shard_lanes = config->shard_lanes,
+                                       .route_lanes = config->route_lanes,
+                                       .batch_bytes = config->batch_bytes,
+                                       .record_max = (int64_t)config->record_max};
+    worker->shares = memory_share(&wants);
+    worker->pressure =
+        (struct pressure){.memory_max = config->memory_max, .states_max = worker->shares.states};
+    worker->kafka.queue_kbytes = SMALL_QUEUE_KBYTES;
 }
 
 static enum ka_err check_topic(struct worker *worker, const char *topic, int32_t wanted,
@@ -398,7 +399,8 @@ static enum ka_err start_services(struct worker *worker, struct err_text *text)
 {
     const struct worker_config *config = worker->config;
     struct invoker_config invoker = {.threads = config->invoker_threads,
-                                     .queue_max = (size_t)config->invoker_queue};
+                                     .queue_max = (size_t)config->invoker_queue,
+                                     .queue_bytes_max = (size_t)worker->shares.calls};
     struct trimmer_config trimmer = {worker->admin, config->app, config->node, config->shards,
                                      config->inbox_keep_ms};
     enum ka_err err = invoker_new(&invoker, &worker->invoker, text);
@@ -538,9 +540,7 @@ struct sums {
     int32_t inputs; // partitions of user topics that are
     int32_t restoring;
     int32_t parked;
-    int64_t bytes;
-    int64_t waiting;
-    bool pressed;
+    struct pressure_load load;
 };
 
 static struct sums sum_lanes(struct worker *worker)
@@ -561,30 +561,38 @@ static struct sums sum_lanes(struct worker *worker)
             sums.inputs += picture.active;
         sums.restoring += picture.restoring;
         sums.parked += picture.parked;
-        sums.bytes += picture.state_bytes;
-        sums.waiting += picture.waiting;
-        sums.pressed = sums.pressed || lane_thread_pressed(worker->lanes[i].thread);
+        sums.load.states += picture.state_bytes;
+        sums.load.calls += picture.call_bytes;
+        sums.load.backlog += picture.backlog;
+        sums.load.backlog_bytes += picture.backlog_bytes;
+        sums.load.finished += picture.finished_bytes;
+        sums.load.waiting += picture.waiting;
+        sums.load.records += picture.stats.records;
+        sums.load.lanes = sums.load.lanes || lane_thread_pressed(worker->lanes[i].thread);
     }
     return sums;
 }
 
-// Rule 14: too many states in memory or calls that wait hold the user topics back; replies, timers,
-// cancels and compensations go on and make room. Sagas of all route lanes end up in all shards, so
-// one worker's pressure holds the route lanes of all. True when the others are to be told.
+// Rule 14: too much in memory or too many calls that wait hold the user topics back; replies,
+// timers, cancels and compensations go on and make room. Sagas of all route lanes end up in all
+// shards, so one worker's pressure holds the route lanes of all. True when the others are to be
+// told.
 static bool keep_pressure(struct worker *worker, const struct sums *sums)
 {
-    int64_t max = worker->states_max;
+    struct pressure_load load = sums->load;
+    struct invoker_stats calls;
     bool pressed = worker->pressed;
-    bool memory = max > 0 && sums->bytes > (pressed ? max - max / 10 : max);
-    bool others = catalog_held(worker->catalog);
-    bool hold = memory || sums->pressed || others;
-    worker->pressed = memory || sums->pressed;
+    bool trim = false;
+    invoker_read_stats(worker->invoker, &calls);
+    load.calls += (int64_t)calls.queued_bytes;
+    load.others = catalog_held(worker->catalog);
+    bool hold = pressure_look(&worker->pressure, &load, resident_bytes(), clock_mono_ms(),
+                              &worker->pressed, &trim);
+    if (trim)
+        resident_trim();
     if (hold != atomic_load(&worker->hold_inputs)) {
         atomic_store(&worker->hold_inputs, hold);
-        log_warn("worker", hold ? "inputs_held" : "inputs_released",
-                 "memory=%s calls=%s others=%s state_bytes=%lld memory_max=%lld waiting=%lld",
-                 memory ? "yes" : "no", sums->pressed ? "yes" : "no", others ? "yes" : "no",
-                 (long long)sums->bytes, (long long)max, (long long)sums->waiting);
+        pressure_tell(&worker->pressure, &load);
     }
     return worker->pressed != pressed;
 }
@@ -593,7 +601,7 @@ static void tell_load(struct worker *worker, const struct sums *sums)
 {
     struct invoker_stats stats;
     invoker_read_stats(worker->invoker, &stats);
-    load_tell(worker->load, (int64_t)(stats.queued + stats.running) + sums->waiting,
+    load_tell(worker->load, (int64_t)(stats.queued + stats.running) + sums->load.waiting,
               worker->config->invoker_threads, worker->pressed);
 }
 
@@ -637,7 +645,7 @@ static void announce(struct worker *worker, const struct sums *sums)
     if (sums->parked > 0)
         put_parked(worker, &counts);
     buf_str(&counts, ",\"state_bytes\":");
-    buf_i64(&counts, sums->bytes);
+    buf_i64(&counts, sums->load.states);
     buf_str(&counts, ",\"transactions\":");
     buf_i64(&counts, sums->stats.transactions);
     buf_str(&counts, worker->pressed ? ",\"held\":true" : ",\"held\":false");
@@ -662,8 +670,9 @@ static void log_stats(const struct worker *worker, const struct sums *sums)
              "clock_skew_ms=%lld",
              (long long)stats->transactions, (long long)stats->records, (long long)stats->outputs,
              (long long)stats->aborts, (long long)stats->unclear, (long long)stats->poison,
-             sums->shards, sums->inputs, sums->restoring, sums->parked, (long long)sums->bytes,
-             (long long)sums->waiting, (long long)catalog_clock_skew_ms(worker->catalog));
+             sums->shards, sums->inputs, sums->restoring, sums->parked,
+             (long long)sums->load.states, (long long)sums->load.waiting,
+             (long long)catalog_clock_skew_ms(worker->catalog));
     log_actions(worker);
 }
 

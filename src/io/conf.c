@@ -2,6 +2,7 @@
 // One load from the file to an immutable struct config, and the report of what is wrong.
 #include "io/conf_int.h"
 
+#include "core/memory.h"
 #include "core/meta.h"
 #include "io/digest.h"
 
@@ -202,6 +203,15 @@ static const char *default_node(struct conf *conf)
     return arena_str(conf->memory, slice_str(node));
 }
 
+static int64_t least_memory(const struct config *config)
+{
+    const struct memory_wants wants = {.shard_lanes = config->lanes.shard,
+                                       .route_lanes = config->lanes.route,
+                                       .batch_bytes = config->lanes.batch_bytes,
+                                       .record_max = config->record_max};
+    return memory_least(&wants);
+}
+
 static void finish_top(struct conf *conf)
 {
     struct config *config = conf->config;
@@ -220,12 +230,20 @@ static void finish_top(struct conf *conf)
         config->lanes.shard = half < 1 ? 1 : half > 96 ? 96 : (int32_t)half;
         if (config->lanes.shard > config->shards)
             config->lanes.shard = config->shards;
+        while (config->lanes.shard > 1 && least_memory(config) > config->memory_max)
+            config->lanes.shard--;
     } else if (config->lanes.shard > config->shards) {
         conf_error(
             conf, conf_at(lanes, "shard"),
             "\"shard\" must be at most shards = %d: a lane without a shard has nothing to do",
             config->shards);
     }
+    if (least_memory(config) > config->memory_max)
+        conf_error(conf, conf_at(conf->root, "memory_max"),
+                   "\"memory_max\" must be at least %lldMiB for lanes.shard = %d and lanes.route = "
+                   "%d",
+                   (long long)(least_memory(config) / (1024 * 1024)), config->lanes.shard,
+                   config->lanes.route);
     if (config->state_max + RECORD_OVERHEAD > config->record_max)
         conf_error(conf, conf_at(conf->root, "state_max"),
                    "\"state_max\" must be at least 8 KiB below record_max = %lld bytes",

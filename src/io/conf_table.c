@@ -78,7 +78,7 @@ static const struct conf_key topics_keys[] = {
 
 static const struct conf_key lanes_keys[] = {
     {"shard", CONF_INT, FIELD(raw_config, config.lanes.shard),
-     .shown = "half the CPUs, at most `shards`", .min = 1, .max = 96,
+     .shown = "half the CPUs, at most `shards` and what `memory_max` allows", .min = 1, .max = 96,
      .doc = "Threads of a worker that own shards; at most `shards`."},
     {"route", CONF_INT, FIELD(raw_config, config.lanes.route), .fallback = "1", .min = 0, .max = 32,
      .doc = "Threads of a worker that turn records of user topics into commands. 0 = other "
@@ -521,9 +521,9 @@ static const struct conf_key top_keys[] = {
      .doc = "Processed records stay in the inbox for this long; others are never removed."},
     {"memory_max", CONF_SIZE, FIELD(raw_config, config.memory_max), .fallback = "512MiB",
      .min = MIB, .max = 1024 * (int64_t)GIB,
-     .doc = "Memory of a worker for states and for records fetched ahead (up to half of it). "
-            "Beyond it "
-            "no new sagas are begun; what runs goes on."},
+     .doc = "Memory of a worker, all of it: see *Memory and limits* in operations.md. When it is "
+            "used up no new sagas are begun; what runs goes on. The least for the lanes is said by "
+            "`kasaga check`."},
     {"state_max", CONF_SIZE, FIELD(raw_config, config.state_max), .fallback = "512KiB",
      .min = 4 * KIB, .max = 16 * MIB,
      .doc = "One state: key, start event, made inputs and results of one saga. A result that does "

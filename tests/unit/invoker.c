@@ -219,7 +219,7 @@ static void the_queue_is_bounded_by_bytes_too(void **state)
 {
     (void)state;
     struct trial *trial = make_trial(1, 0, 100);
-    struct invoker_config config = {.threads = 1, .queue_max = 100, .queue_bytes_max = 100};
+    struct invoker_config config = {.threads = 1, .queue_max = 100, .queue_bytes_max = 1000};
     struct invoker *invoker = NULL;
     assert_int_equal(invoker_new(&config, &invoker, NULL), KA_OK);
     assert_true(invoker_submit(invoker, &trial->lane.client, &trial->gated_call, 7, 3));
