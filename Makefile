@@ -138,6 +138,10 @@ fuzz-run: $(FUZZ)
 	    echo "fuzz $$n"; $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -print_final_stats=1 \
 	    -artifact_prefix=build/fuzz/$$n- build/fuzz/$$n $$(ls -d tests/fuzz/corpus/$$n 2>/dev/null) >build/fuzz/$$n.log 2>&1 \
 	    || { tail -40 build/fuzz/$$n.log; exit 1; }; grep -E 'number_of_executed|peak_rss' build/fuzz/$$n.log; done
+# Those tests of tests/it that break something: requests, brokers, workers, the network.
+FAULT_IT := $(wildcard tests/it/t_fault_*.sh $(addprefix tests/it/t_,$(addsuffix .sh,canary kill9 killpoints takeover timeout zombie)))
+fault-suite: all test-programs faults ## the tests with faults on a real Kafka, RUNS=1 times in a row
+	@for i in $$(seq $(or $(RUNS),1)); do KASAGA_BUILD=$(abspath $(BUILD)) tools/run-tests $(FAULT_IT) || exit 1; done
 soak: all faults ## random faults for MINUTES=30 on three brokers and three workers
 	@KASAGA_BUILD=$(abspath $(BUILD)) tests/it/soak.sh $(or $(MINUTES),30)
 bench: all ## measure on a real Kafka (BENCH_ARGS are passed to tools/bench)
@@ -164,7 +168,7 @@ clean: ## remove what was built (Kafka's jars stay: tools/setup would only fetch
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
 
-.PHONY: all run setup test check faults soak test-programs sanitize sim sim-determinism fuzz fuzz-run bench pure lint install clean help
+.PHONY: all run setup test check faults fault-suite soak test-programs sanitize sim sim-determinism fuzz fuzz-run bench pure lint install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
