@@ -254,6 +254,64 @@ static void put_held(struct buf *buf, const struct link_lane_picture *picture, b
     }
 }
 
+// What all lanes of a link have done since the start. Copies of transactions that were aborted
+// count too, and again.
+struct link_sums {
+    struct link_stats records;
+    int64_t again;
+    int64_t transactions;
+    int64_t aborts;
+    int64_t unclear;
+};
+
+static struct link_sums sum_lanes(const struct link_run *link)
+{
+    struct link_sums sums = {.again = 0};
+    for (size_t i = 0; i < link->lane_count; i++) {
+        struct link_lane_picture picture;
+        struct lane_picture lane;
+        link_lane_picture(link->lanes[i], &picture);
+        lane_thread_picture(link_lane_thread(link->lanes[i]), &lane);
+        sums.records.copied += picture.stats.copied;
+        sums.records.dropped += picture.stats.dropped;
+        sums.records.bytes += picture.stats.bytes;
+        sums.again += picture.again;
+        sums.transactions += lane.stats.transactions;
+        sums.aborts += lane.stats.aborts;
+        sums.unclear += lane.stats.unclear;
+    }
+    return sums;
+}
+
+static void put_sums(struct buf *buf, const struct link_run *link)
+{
+    struct link_sums sums = sum_lanes(link);
+    print(buf, ",\"copied\":%lld,\"dropped\":%lld,\"bytes\":%lld,\"again\":%lld",
+          (long long)sums.records.copied, (long long)sums.records.dropped,
+          (long long)sums.records.bytes, (long long)sums.again);
+    print(buf, ",\"transactions\":%lld,\"aborts\":%lld,\"unclear\":%lld",
+          (long long)sums.transactions, (long long)sums.aborts, (long long)sums.unclear);
+}
+
+static void put_counts(struct buf *buf, const struct link_run *link)
+{
+    struct link_lane_picture picture;
+    bool first = true;
+    buf_str(buf, ",\"counts\":[");
+    for (size_t i = 0; i < link->lane_count; i++) {
+        link_lane_picture(link->lanes[i], &picture);
+        for (size_t j = 0; j < picture.count_count; j++) {
+            const struct link_lane_count *count = &picture.counts[j];
+            buf_str(buf, first ? "{\"topic\":" : ",{\"topic\":");
+            buf_json_str(buf, slice_str(count->topic));
+            print(buf, ",\"partition\":%d,\"bytes\":%lld,\"again\":%lld}", count->partition,
+                  (long long)count->bytes, (long long)count->again);
+            first = false;
+        }
+    }
+    buf_byte(buf, ']');
+}
+
 static void describe(const struct bridge *bridge, const struct link_run *link, struct buf *buf)
 {
     struct scout_health health;
@@ -277,6 +335,8 @@ static void describe(const struct bridge *bridge, const struct link_run *link, s
     put_text(buf, "breaker", breaker_state_name(health.breaker));
     print(buf, ",\"openings\":%lld,\"topics\":%zu", (long long)health.openings, health.topics);
     put_text(buf, "error", health.error);
+    put_sums(buf, link);
+    put_counts(buf, link);
     buf_str(buf, ",\"held\":[");
     for (size_t i = 0; i < link->lane_count; i++) {
         link_lane_picture(link->lanes[i], &picture);
@@ -307,27 +367,15 @@ static void beat(struct bridge *bridge, const struct link_run *link)
 static void log_stats(const struct link_run *link)
 {
     struct scout_health health;
-    struct link_stats sum = {0};
-    struct lane_picture lane;
-    int64_t transactions = 0, aborts = 0;
+    struct link_sums sums = sum_lanes(link);
     scout_health(link->scout, &health);
-    for (size_t i = 0; i < link->lane_count; i++) {
-        struct link_lane_picture picture;
-        link_lane_picture(link->lanes[i], &picture);
-        lane_thread_picture(link_lane_thread(link->lanes[i]), &lane);
-        sum.copied += picture.stats.copied;
-        sum.dropped += picture.stats.dropped;
-        sum.bytes += picture.stats.bytes;
-        transactions += lane.stats.transactions;
-        aborts += lane.stats.aborts;
-    }
     log_info("link", "stats",
-             "source=%s copied=%lld dropped=%lld bytes=%lld transactions=%lld aborts=%lld "
-             "breaker=%s failures=%lld rtt_ms=%lld",
-             link->config->source, (long long)sum.copied, (long long)sum.dropped,
-             (long long)sum.bytes, (long long)transactions, (long long)aborts,
-             breaker_state_name(health.breaker), (long long)health.failures,
-             (long long)health.rtt_ms);
+             "source=%s copied=%lld dropped=%lld bytes=%lld again=%lld transactions=%lld "
+             "aborts=%lld unclear=%lld breaker=%s looks=%lld failures=%lld rtt_ms=%lld",
+             link->config->source, (long long)sums.records.copied, (long long)sums.records.dropped,
+             (long long)sums.records.bytes, (long long)sums.again, (long long)sums.transactions,
+             (long long)sums.aborts, (long long)sums.unclear, breaker_state_name(health.breaker),
+             (long long)health.looks, (long long)health.failures, (long long)health.rtt_ms);
 }
 
 // ---- The thread

@@ -230,6 +230,19 @@ static void give_ends(struct link_lane *lane, give_result *give, void *context)
         give(context, &input->base);
 }
 
+static void count_part(struct link_lane_picture *picture, const struct link_part *part)
+{
+    picture->again += part->again;
+    if ((part->settled.bytes == 0 && part->again == 0) ||
+        picture->count_count == LINK_LANE_COUNTS_MAX)
+        return;
+    struct link_lane_count *count = &picture->counts[picture->count_count++];
+    memcpy(count->topic, part->topic, sizeof count->topic);
+    count->partition = part->partition;
+    count->bytes = part->settled.bytes;
+    count->again = part->again;
+}
+
 static void take_picture(struct link_lane *lane)
 {
     struct link_lane_picture picture = {.stats = *links_stats(lane->links)};
@@ -238,6 +251,7 @@ static void take_picture(struct link_lane *lane)
         for (size_t j = 0; slot != NULL && j < link_part_count(slot); j++) {
             const struct link_part *part = link_part_at(slot, j);
             picture.parts++;
+            count_part(&picture, part);
             picture.reading += part->now.state == LINK_READING;
             picture.waiting += part->now.state == LINK_WAITING;
             picture.stopped += part->now.state == LINK_STOPPED;

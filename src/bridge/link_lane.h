@@ -23,7 +23,14 @@ struct link_lane_part {
     enum link_state state;
     char why[LINK_TEXT_MAX + 1];
 };
-enum { LINK_LANE_PARTS_MAX = 32 };
+// What was copied of a part since this process took it over.
+struct link_lane_count {
+    char topic[250];
+    int32_t partition;
+    int64_t bytes;
+    int64_t again;
+};
+enum { LINK_LANE_PARTS_MAX = 32, LINK_LANE_COUNTS_MAX = 256 };
 struct link_lane_picture {
     struct link_stats stats;
     size_t parts;
@@ -32,6 +39,9 @@ struct link_lane_picture {
     size_t stopped;
     struct link_lane_part held[LINK_LANE_PARTS_MAX]; // the first that are not read
     size_t held_count;
+    int64_t again;                                       // of all parts
+    struct link_lane_count counts[LINK_LANE_COUNTS_MAX]; // the first that anything was copied of
+    size_t count_count;
 };
 
 struct link_lane;

@@ -372,13 +372,14 @@ static enum ka_err look(struct scout *scout, struct err_text *text)
     if (err == KA_OK)
         err = list_source(scout, &view, text);
     int64_t rtt_ms = clock_mono_ms() - asked_ms;
-    scout_note(scout, err, text->text);
-    if (err != KA_OK)
-        return err;
     pthread_mutex_lock(&scout->lock);
-    scout->health.rtt_ms = rtt_ms;
+    scout->health.rtt_ms = err == KA_OK ? rtt_ms : scout->health.rtt_ms;
     scout->health.looks++;
     pthread_mutex_unlock(&scout->lock);
+    if (err != KA_OK) {
+        scout_note(scout, err, text->text);
+        return err;
+    }
     err = list_targets(scout, view, text);
     if (err != KA_OK) { // not the source's fault
         log_warn("link", "targets_unknown", "source=%.*s error=%s",
@@ -387,7 +388,7 @@ static enum ka_err look(struct scout *scout, struct err_text *text)
         return err;
     }
     compare_views(scout, view);
-    err = look_at_ends(scout, view, text);
+    err = look_at_ends(scout, view, text); // the second half of one look: it has one outcome
     scout_note(scout, err, text->text);
     put_view(scout, view);
     return err;

@@ -70,8 +70,8 @@ void scout_heard(struct scout *scout, enum ka_err error, const char *text);
 struct scout_health {
     enum breaker_state breaker;
     int64_t openings;
-    int64_t looks;
-    int64_t failures;
+    int64_t looks;    // begun
+    int64_t failures; // of looks, comparisons and reads: each broken request once
     int64_t heard_ms; // wall clock of the last success; 0 = never
     int64_t rtt_ms;   // of one question
     size_t topics;

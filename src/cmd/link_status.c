@@ -17,7 +17,9 @@ struct part_status {
     int64_t end;
     int64_t lag; // offsets; -1 = not known
     int64_t behind_ms;
-    bool asked; // for the time of the record that is next
+    int64_t bytes; // copied by the processes that are not silent, since they took it over
+    int64_t again; // copies of theirs whose transaction was aborted
+    bool asked;    // for the time of the record that is next
 };
 
 struct link_status {
@@ -130,6 +132,35 @@ static void ask_link(struct cmd_app *app, struct link_status *link)
     link_source_close(&source);
 }
 
+static int64_t number_of(struct slice json, const char *name)
+{
+    struct slice value = json_member(json, slice_str(name));
+    int64_t number = 0;
+    return !slice_none(value) && json_i64(value, &number) ? number : 0;
+}
+
+// What the processes have counted of each part.
+static void take_counts(struct link_status *link, const struct link_beat *beat)
+{
+    struct slice counts = json_member(beat->json, SLICE_LIT("counts"));
+    struct slice name, count;
+    if (slice_none(counts) || json_type(counts) != JSON_ARRAY)
+        return;
+    struct json_walk walk = json_walk(counts);
+    while (json_next(&walk, &name, &count)) {
+        struct slice topic = json_trim(json_member(count, SLICE_LIT("topic")));
+        for (size_t i = 0; i < link->count && topic.len > 0; i++) {
+            struct part_status *part = &link->parts[i];
+            const struct link_progress *progress = &part->row->progress;
+            if (number_of(count, "partition") != progress->partition ||
+                !json_text_is(topic, progress->topic))
+                continue;
+            part->bytes += number_of(count, "bytes");
+            part->again += number_of(count, "again");
+        }
+    }
+}
+
 static void take_parts(struct cmd_app *app, const struct link_rows *rows, struct link_status *link)
 {
     link->parts = arena_zalloc(&app->arena, (rows->count + 1) * sizeof *link->parts);
@@ -137,6 +168,11 @@ static void take_parts(struct cmd_app *app, const struct link_rows *rows, struct
         if (slice_eq(rows->rows[i].progress.source, slice_str(link->config->source)))
             link->parts[link->count++] =
                 (struct part_status){.row = &rows->rows[i], .start = -1, .end = -1, .lag = -1};
+    for (size_t i = 0; i < rows->beat_count; i++)
+        if (strcmp(rows->beats[i].source, link->config->source) == 0 &&
+            clock_now_ms() - rows->beats[i].time_ms <= SILENT_MS &&
+            json_validate(rows->beats[i].json, NULL) == KA_OK)
+            take_counts(link, &rows->beats[i]);
 }
 
 // ---- Telling
@@ -169,6 +205,13 @@ static void text_beat(struct buf *buf, const struct link_beat *beat, int64_t now
           SLICE_FMT(member(json, "breaker")), SLICE_FMT(member(json, "rtt_ms")));
     print(buf, "reads %.*s of %.*s parts\n", SLICE_FMT(member(json, "reading")),
           SLICE_FMT(member(json, "parts")));
+    print(buf, "    copied %.*s records, %.*s bytes, in %.*s transactions; ",
+          SLICE_FMT(member(json, "copied")), SLICE_FMT(member(json, "bytes")),
+          SLICE_FMT(member(json, "transactions")));
+    print(buf, "%.*s aborted (%.*s records again), %.*s unclear; %.*s of %.*s looks failed\n",
+          SLICE_FMT(member(json, "aborts")), SLICE_FMT(member(json, "again")),
+          SLICE_FMT(member(json, "unclear")), SLICE_FMT(member(json, "failures")),
+          SLICE_FMT(member(json, "looks")));
     if (member(json, "error").len > 2)
         print(buf, "    error %.*s\n", SLICE_FMT(member(json, "error")));
     if (member(json, "held").len > 2)
@@ -228,7 +271,8 @@ static void json_part(struct buf *buf, const struct link_status *link,
           part->row->slot, progress->next, part->end, part->lag);
     print(buf, ",\"behind_ms\":%" PRId64 ",\"copied\":%" PRId64 ",\"dropped\":%" PRId64,
           part->behind_ms, progress->copied, progress->dropped);
-    print(buf, ",\"skipped\":%" PRId64, progress->skipped);
+    print(buf, ",\"skipped\":%" PRId64 ",\"bytes\":%" PRId64 ",\"again\":%" PRId64,
+          progress->skipped, part->bytes, part->again);
     json_name(buf, "actor", progress->actor);
     json_name(buf, "reason", progress->reason);
     json_name(buf, "stopped", progress->stopped);

@@ -313,6 +313,7 @@ static bool take(struct links *links, struct link_part *part, const struct recor
     }
     put_out(links, part, record, batch);
     part->now.copied++;
+    part->now.bytes += (int64_t)(record->key.len + record->value.len);
     return true;
 }
 
@@ -520,6 +521,7 @@ static void on_undo(void *context, struct lane_partition *partition)
     links->changes++; // what had stopped in this transaction goes on
     for (size_t i = 0; i < slot->count; i++) {
         struct link_part *part = slot->parts[i];
+        part->again += part->now.copied - part->settled.copied;
         part->now = part->settled;
         part->skipping = false;
     }

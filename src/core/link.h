@@ -41,6 +41,7 @@ struct link_mark {
     int64_t dropped;
     int64_t skipped;
     int64_t control;
+    int64_t bytes; // of keys and values copied since the slot was adopted
     char actor[64];
     char reason[LINK_TEXT_MAX + 1];
 };
@@ -59,6 +60,7 @@ struct link_part {
     int64_t changes;          // counts; those up to `saved` are in a committed progress record
     int64_t closing;
     int64_t saved;
+    int64_t again; // copies of transactions that were aborted, since the slot was adopted
 };
 
 // A record of the source on its way through a lane; `base` first, so that a result is an input.

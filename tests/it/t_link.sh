@@ -6,11 +6,12 @@
 # timeout: 400
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/link.sh"
+. "$(dirname "$0")/proxy.sh"
 
 count=${LINK_RECORDS:-20000}
 kills=${KILLS:-8}
 region here "$KASAGA_BOOTSTRAP"
-region there "$(own_cluster there)"
+region there "$(own_cluster there --proxy)"
 topic=$app.events
 link_conf here "$(link_from there "$app.ev*")"
 in_region there topic create "$topic" 6 >/dev/null
@@ -60,6 +61,36 @@ must_within 30 two_names
 passed 'two processes with one node name end with its name'
 end l9 || true
 end namesake || true
+
+# What goes wrong is counted per source, as often as it went wrong: here requests that vanish.
+read -ra ports <<<"$(tools/kafka proxy --name "$(cluster_of there)")"
+start kproxy kproxy "${ports[@]}"
+control=${ports[0]}
+must_within 5 px held >/dev/null
+sed "s/${brokers[there]}/127.0.0.1:${ports[1]%%=*}/; s/naming =/breaker = { threshold = 2; timeout = \"1s\"; }; naming =/" "$dir/here.conf" >"$dir/proxied.conf"
+link proxied l10
+node_says() { # FILTER: of the node's own record
+    env -u KASAGA_BOOTSTRAP "$KASAGA" link status -c "$dir/proxied.conf" -o json | jq -r ".links[0].nodes[] | select(.node == \"l10\") | $1"
+}
+is_said() { [ "$(node_says "$1")" = "$2" ]; }
+fill there "$topic" --count 400 --mark counted
+same there here "$topic" --mark counted --expect 400 --wait 30
+must_within 15 is_said .copied 400
+equal 'failures before any' '0 0' "$(node_says '"\(.failures) \(.openings)"')"
+equal 'bytes of its partitions' "$(node_says .bytes)" "$(node_says '[.counts[].bytes] | add')"
+equal 'bytes of one partition' true "$(env -u KASAGA_BOOTSTRAP "$KASAGA" link status -c "$dir/proxied.conf" -o jsonl |
+    jq -s "any(.[]; .topic == \"$topic\" and .partition == 0 and .bytes > 0 and .again == 0)")"
+rule=$(px drop ListOffsets client=l10.link times=2)
+must_within 30 hit "$rule" 2
+must_within 30 is_said .failures 2
+must_within 15 is_said .breaker closed
+equal 'times that the breaker opened' 1 "$(node_says .openings)"
+sleep 5 # looks that succeed, and another record of the node
+equal 'failures when all is well' 2 "$(node_says .failures)"
+equal 'failures in the log' 2 "$(grep -c event=look_failed "$dir/l10.log")"
+contains 'the text' "$(env -u KASAGA_BOOTSTRAP "$KASAGA" link status -c "$dir/proxied.conf")" 'copied 400 records'
+end l10
+passed 'what fails is counted, once each'
 
 # A hub of its own app in the cluster here: what a rule names for it, and nothing else.
 hub() { # CLASS [keys of the link]

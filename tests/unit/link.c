@@ -197,6 +197,27 @@ static void an_abort_puts_the_progress_back(void **state)
     assert_int_equal(part->now.next, 12);
 }
 
+static void copies_of_an_aborted_transaction_are_counted_apart(void **state)
+{
+    struct fixture *f = *state;
+    struct link_part *part = begun(f, 10);
+    give_plain(f, part, 10);
+    commit(f);
+    int64_t one = part->settled.bytes;
+    assert_true(one > 0);
+    give_plain(f, part, 11);
+    give_plain(f, part, 12);
+    assert_int_equal(part->now.bytes, 3 * one);
+    abort_it(f);
+    assert_int_equal(part->now.bytes, one);
+    assert_int_equal(part->again, 2);
+    give_plain(f, part, 11);
+    give_plain(f, part, 12);
+    commit(f);
+    assert_int_equal(part->settled.bytes, 3 * one);
+    assert_int_equal(part->again, 2);
+}
+
 static void what_was_read_twice_is_copied_once(void **state)
 {
     struct fixture *f = *state;
@@ -514,6 +535,7 @@ int main(void)
         CASE(a_way_that_cannot_be_read_stops_the_part),
         CASE(one_progress_record_holds_what_the_transaction_copied),
         CASE(an_abort_puts_the_progress_back),
+        CASE(copies_of_an_aborted_transaction_are_counted_apart),
         CASE(what_was_read_twice_is_copied_once),
         CASE(what_was_read_before_a_suspicion_does_not_count),
         CASE(a_suspicion_within_a_transaction_that_is_aborted_loses_nothing),
