@@ -85,6 +85,45 @@ while read -r place offset _ target moved _; do
 done <"$dir/moved"
 passed 'offsets of a group are translated exactly, markers in between'
 
+# The same where records were dropped, because they had come by the link of the other direction.
+topic_both() { in_region "$1" topic create "$app.mixed" 2 >/dev/null; }
+topic_both here && topic_both there
+link_conf there "$(link_from here "$app.mixed")"
+link there r1
+for round in 1 2; do
+    fill there "$app.mixed" --count 200 --mark "there$round" --transactions
+    fill here "$app.mixed" --count 200 --mark "here$round" --transactions
+    same there here "$app.mixed" --mark "there$round" --expect 200 --wait 30
+    same here there "$app.mixed" --mark "here$round" --expect 200 --wait 30
+done
+end r1
+# at REGION PARTITION OFFSET: offset, whether it came by a link, and the record, from there on.
+at() {
+    kcat -C -q -e -b "${brokers[$1]}" -X isolation.level=read_committed -t "$app.mixed" -p "$2" -o "$3" -J |
+        jq -c '[.offset, ((.headers // []) | index("kasaga-origin") != null), [.key, .payload, .ts]]'
+}
+for p in 0 1; do
+    at there $p beginning >"$dir/mixed-$p"
+    # The beginning; the first and the last that was dropped; the first gap, which is a marker; the end.
+    jq -s '[0, ([.[] | select(.[1])] | first, last)[0], ([range(1; length) as $i | select(.[$i][0] > .[$i-1][0] + 1) | .[$i-1][0] + 1][0]),
+        last[0] + 1][]' "$dir/mixed-$p" >"$dir/offsets-$p"
+    equal "places of partition $p" 5 "$(grep -c '^[0-9]*$' "$dir/offsets-$p")"
+done
+equal 'copied and dropped' '400 400' "$(for what in copied dropped; do status_of mixed ".$what" | jq -s add; done | paste -sd' ')"
+for ((n = 1; n <= 5; n++)); do
+    for p in 0 1; do there topic offset "$app.mixed-$n" "$app.mixed" $p "$(sed -n ${n}p "$dir/offsets-$p")"; done
+    cli translate there --group "$app.mixed-$n" >"$dir/moved" 2>/dev/null || fail 'translate'
+    while read -r place offset _ target moved _; do
+        diff <(at there "${place##*/}" "$offset" | jq -c 'select(.[1] | not)[2]') \
+            <(at here "${target##*/}" "$moved" | jq -c 'select(.[1])[2]') >"$dir/diff" || fail "$place $offset is not $target $moved: $(head -4 "$dir/diff")"
+        # Exactly: what stands there is the next copy, not something before it.
+        first=$(at here "${target##*/}" "$moved" | sed -n 1p)
+        [ -z "$first" ] || equal "the record at $target $moved came from there" true "$(jq '.[1]' <<<"$first")"
+    done <"$dir/moved"
+    equal 'partitions that were translated' 2 "$(wc -l <"$dir/moved")"
+done
+passed 'and around records that were dropped'
+
 # Another cluster at the address.
 end l3
 region elsewhere "$(own_cluster elsewhere)"
