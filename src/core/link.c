@@ -328,8 +328,8 @@ static enum ka_err on_result(void *context, struct lane_partition *partition,
     const struct record *record = &input->record;
     (void)text;
     bool current = input->serial == part->serial || !KA_RULE(RULE_LINK_SERIAL);
-    bool is_new = record->offset >= part->now.next || !KA_RULE(RULE_LINK_NEXT);
-    bool counts = current && is_new && part->now.state == LINK_READING && !part->skipping;
+    bool counts = current && part->now.state == LINK_READING && !part->skipping &&
+                  record->offset >= part->now.next;
     if (!counts)
         return KA_OK;
     slot->working = true;
@@ -393,7 +393,10 @@ static enum ka_err on_record(void *context, struct lane_partition *partition,
         return KA_OK; // the lane of that link obeys it
     struct link_part *part = link_part_find(partition, skip.topic, skip.partition);
     // Once only, and only as it was meant: where the operator saw it standing.
-    bool meant = part != NULL && part->now.control < record->offset && part->now.next == skip.from;
+    // Back only from a stop: read again, it may come by the same place, and meet the order again.
+    bool meant = part != NULL && part->now.control < record->offset &&
+                 part->now.next == skip.from &&
+                 (skip.to >= skip.from || part->now.state == LINK_STOPPED);
     if ((meant || (part != NULL && !KA_RULE(RULE_LINK_SKIP))) && !part->skipping)
         obey(part, &skip, record->offset);
     struct output gone = {.topic = links->config.links_topic,
@@ -507,6 +510,7 @@ static void on_committed(void *context, struct lane_partition *partition)
         struct link_part *part = slot->parts[i];
         part->saved = part->closing;
         part->settled = part->now;
+        links->changes += part->now.state == LINK_WAITING; // now it can be compared
         if (part->skipping)
             renew(links, part);
         part->skipping = false;

@@ -5,7 +5,10 @@
 //  2. A part's records must reach the lane without a gap although slots, skips and suspicions come
 //     at any time: a partition is read for one serial of its part; with another one it is closed
 //     and read anew from settled.next.
-//  3. Trailing transaction markers are offsets without records. If the progress stayed before them,
+//  3. A comparison is of what was committed. What the open transaction has read is still to come,
+//     and may be of a log that has lost its end since: a part is compared when no transaction has
+//     anything of it.
+//  4. Trailing transaction markers are offsets without records. If the progress stayed before them,
 //     retention would seem to overtake a link that is idle. So an end of partition becomes an input
 //     of its own once nothing has come for a while.
 #include "core/link_feed.h"
@@ -156,7 +159,7 @@ static void close_part(struct link_feed *feed, size_t index)
 static void open_part(struct link_feed *feed, struct lane_partition *slot, struct link_part *part)
 {
     struct err_text text = {""};
-    int64_t from = KA_RULE(RULE_LINK_SETTLED) ? part->settled.next : part->now.next;
+    int64_t from = part->settled.next;
     if (feed->doors.open(feed->doors.context, part->topic, part->partition, from, &text) != KA_OK) {
         link_part_wait(feed->links, part, text.text);
         return;
@@ -220,6 +223,12 @@ static void ask(struct link_feed *feed, const struct lane_partition *slot,
         feed->doors.ask(feed->doors.context, &question);
 }
 
+// The open transaction has nothing of it.
+static bool is_settled(const struct link_part *part)
+{
+    return part->now.next == part->settled.next || !KA_RULE(RULE_LINK_AT_REST);
+}
+
 static void ask_about(struct link_feed *feed, const struct lane_partition *slot,
                       const struct link_part *part, int64_t mono_ms)
 {
@@ -263,6 +272,9 @@ enum link_news link_feed_compared(struct link_feed *feed, const struct link_ques
     }
     if (!waits)
         return LINK_NO_NEWS;
+    bool of_now = question->next == part->settled.next || !KA_RULE(RULE_LINK_AT_REST);
+    if (!of_now || !is_settled(part))
+        return LINK_NO_NEWS; // it is compared again
     if (answer->error == KA_OK) {
         link_part_read(part);
         return LINK_NO_NEWS;
@@ -334,6 +346,8 @@ static void settle_part(struct link_feed *feed, struct lane_partition *slot, str
         link_part_wait(feed->links, part, topic->blocked);
     else if (part->wants_target)
         link_part_wait(feed->links, part, "its topic here is being made");
+    else if (part->now.state == LINK_WAITING && !is_settled(part))
+        return; // the end of the transaction is a change
     else if (part->now.state == LINK_WAITING && KA_RULE(RULE_LINK_COMPARE))
         ask_about(feed, slot, part, mono_ms);
     else if (part->now.state == LINK_WAITING)
@@ -376,9 +390,10 @@ void link_feed_settle(struct link_feed *feed, const struct link_view *view, bool
     close_outdated(feed);
     feed->seen_slots = slots;
     feed->seen_view = version;
+    feed->seen_changes =
+        links_changes(feed->links); // what follows may make a part wait, to be asked
     if (view != NULL)
         settle_parts(feed, view, mono_ms);
-    feed->seen_changes = links_changes(feed->links);
 }
 
 // ---- Records

@@ -29,15 +29,14 @@ enum {
     RULE_TAKEN_OVER = 31,   // of maybe_done: what was in flight at a takeover
     // docs/links.md
     RULE_LINK_PROGRESS = 40,    // the progress is in the transaction of the copies
-    RULE_LINK_NEXT = 41,        // what the progress has is passed by
-    RULE_LINK_SERIAL = 42,      // so is what was read before a suspicion or a skip
-    RULE_LINK_SETTLED = 43,     // read again is from the confirmed progress on
+    RULE_LINK_SERIAL = 42,      // what was read before a suspicion or a skip is passed by
     RULE_LINK_ORIGIN = 44,      // what came by a link is not copied on
     RULE_LINK_COMPARE = 45,     // the source is compared before it is read
     RULE_LINK_SUSPECT = 46,     // … and again when something has happened to it
     RULE_LINK_RANGE = 47,       // the progress lies before the end of the source
     RULE_LINK_OVERTAKEN = 48,   // … and not before its begin
     RULE_LINK_FINGERPRINT = 49, // the last record is the one that was read
+    RULE_LINK_AT_REST = 52,     // … when no open transaction has anything of the partition
     RULE_LINK_SKIP = 50         // a skip is obeyed only where the operator saw the partition
 };
 

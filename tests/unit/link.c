@@ -464,6 +464,19 @@ static void a_skip_is_obeyed_where_the_operator_saw_it_standing(void **state)
     assert_int_equal(part->now.next, 90);
 }
 
+// The same order again: the part has been read anew and passes by the place where it had stopped.
+static void a_skip_back_is_obeyed_only_by_a_part_that_has_stopped(void **state)
+{
+    struct fixture *f = *state;
+    struct link_part *part = begun(f, 10);
+    ask_skip(f, 10, 2, 500);
+    assert_int_equal(part->now.next, 10);
+    assert_int_equal(part->now.state, LINK_READING);
+    link_part_stop(f->links, part, "why");
+    ask_skip(f, 10, 2, 501);
+    assert_int_equal(part->now.next, 2);
+}
+
 static void a_skip_from_elsewhere_changes_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -549,6 +562,7 @@ int main(void)
         CASE(another_cluster_behind_the_name_stops_the_part),
         CASE(another_number_of_slots_is_refused),
         CASE(a_skip_is_obeyed_where_the_operator_saw_it_standing),
+        CASE(a_skip_back_is_obeyed_only_by_a_part_that_has_stopped),
         CASE(a_skip_from_elsewhere_changes_nothing),
         CASE(a_skip_that_is_aborted_leaves_the_part_stopped),
         CASE(progress_that_is_read_back_opens_no_transaction),
