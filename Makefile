@@ -115,7 +115,7 @@ setup: ## install the packages and Kafka's jars that building and testing need
 test: ## everything: check, then the tests against a real Kafka (started here unless KASAGA_BOOTSTRAP is set)
 	@tools/setup
 	+@$(MAKE) --no-print-directory $(JOBS) all test-programs pure faults
-	+@tools/sim-determinism $(SIM) $(if $(shell command -v clang),clang$(comma)-O0$(comma))
+	+@set -e; for s in $(SIM); do tools/sim-determinism $$s $(if $(shell command -v clang),clang$(comma)-O0$(comma)); done
 	@KASAGA_BUILD=$(abspath $(BUILD)) KASAGA_SIM_SECONDS=120 KASAGA_SIM_SEEDS=40000 tools/run-tests $(TESTS) $(IT)
 check: all test-programs pure ## the quick loop: unit, golden, sim, mock and pure; no broker
 	@KASAGA_BUILD=$(abspath $(BUILD)) tools/run-tests $(TESTS)
@@ -130,7 +130,7 @@ sim: $(SIM) ## longer simulation: SIM_SEEDS=1000 seeds, or SECONDS=n on all core
 # The same seeds give the same runs, whoever compiled them. A first run with $(SIM) is the measure.
 DETERMINISM := gcc,-O0, gcc,-O2, clang,-O0, clang,-O2, gcc,-O1,address clang,-O1,address,undefined
 sim-determinism: $(SIM) ## the same seeds give the same hash: gcc and clang, -O0 and -O2, with and without ASan
-	+@tools/sim-determinism $(SIM) $(DETERMINISM)
+	+@set -e; for s in $(SIM); do tools/sim-determinism $$s $(DETERMINISM); done
 fuzz: ## fuzz each decoder for FUZZ_SECONDS=20 with clang's libFuzzer, ASan and UBSan
 	+@$(MAKE) --no-print-directory $(JOBS) CC=clang SAN=fuzzer-no-link,address,undefined fuzz-run
 fuzz-run: $(FUZZ)

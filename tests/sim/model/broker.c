@@ -14,7 +14,8 @@ enum {
     HEAD = 80         // the id stands here
 };
 
-static const char *const topic_names[] = {"in", "app.inbox", "app.state", "app.history", "app.dlq"};
+static const char *const topic_names[ALL_TOPICS] = {
+    "in", "app.inbox", "app.state", "app.history", "app.dlq", "app.links", "out"};
 
 const char *sim_topic_name(enum sim_topic topic)
 {
@@ -23,6 +24,8 @@ const char *sim_topic_name(enum sim_topic topic)
 
 int sim_log_of(const struct sim *sim, enum sim_topic topic, int32_t partition)
 {
+    if (sim->links != NULL)
+        return sim_links_log(topic, partition);
     if (topic == TOPIC_USER)
         return partition;
     return USERS + ((int)topic - 1) * sim->swarm.shards + partition;
@@ -30,13 +33,13 @@ int sim_log_of(const struct sim *sim, enum sim_topic topic, int32_t partition)
 
 int sim_log_named(const struct sim *sim, struct slice topic, int32_t partition)
 {
-    for (int i = 0; i < TOPICS; i++)
+    for (int i = 0; i < ALL_TOPICS; i++)
         if (slice_eq(topic, slice_str(topic_names[i])))
             return sim_log_of(sim, (enum sim_topic)i, partition);
     return -1;
 }
 
-static struct sim_record *append(struct sim *sim, struct sim_log *log)
+struct sim_record *sim_append(struct sim *sim, struct sim_log *log)
 {
     if (log->count == log->cap) {
         log->cap = log->cap == 0 ? 256 : log->cap * 2;
@@ -67,7 +70,7 @@ void sim_move_lso(struct sim *sim, struct sim_log *log)
 
 void sim_append_plain(struct sim *sim, int log, struct slice key, struct slice value, bool cloud)
 {
-    struct sim_record *record = append(sim, &sim->logs[log]);
+    struct sim_record *record = sim_append(sim, &sim->logs[log]);
     record->key = sim_copy(sim, key);
     record->value = sim_copy(sim, value);
     record->fate = FATE_COMMITTED;
@@ -150,10 +153,13 @@ void sim_on_produce(struct sim *sim, struct sim_req *req)
         state->open_first = log->count;
     int count = 0;
     for (const struct sim_out *out = req->batch.head; count < req->batch.count; out = out->next) {
-        struct sim_record *record = append(sim, log);
+        struct sim_record *record = sim_append(sim, log);
         record->key = out->key;
         record->value = out->value;
         record->pid = (int8_t)req->pid;
+        record->headers = out->headers;
+        record->header_count = out->header_count;
+        record->timestamp_ms = out->timestamp_ms;
         record->transaction = sim->transactions[req->pid].serial;
         count++;
     }
@@ -169,7 +175,7 @@ void sim_append_marker(struct sim *sim, int index, int pid, int32_t epoch, bool 
 {
     struct sim_log *log = &sim->logs[index];
     struct sim_producer_state *state = &log->producers[pid];
-    struct sim_record *marker = append(sim, log);
+    struct sim_record *marker = sim_append(sim, log);
     marker->kind = commit ? RECORD_COMMIT : RECORD_ABORT;
     marker->pid = (int8_t)pid;
     marker->transaction = sim->transactions[pid].serial;

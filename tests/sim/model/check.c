@@ -149,6 +149,10 @@ void sim_check_log(struct sim *sim, int index)
 {
     const struct sim_log *log = &sim->logs[index];
     struct sim_check *check = &sim->check;
+    if (sim->links != NULL) {
+        sim_links_check_log(sim, index);
+        return;
+    }
     for (; check->seen[index] < log->lso; check->seen[index]++) {
         const struct sim_record *record = &log->records[check->seen[index]];
         if (record->kind != RECORD_DATA)
@@ -223,7 +227,7 @@ void sim_check_adopted(struct sim_lane *lane, const struct lane_partition *parti
 // Every committed record, none twice, none left out: also none that is not there any more.
 void sim_check_taken(struct sim_lane *lane, const struct lane_partition *partition, int64_t offset)
 {
-    enum sim_topic topic = lane->index == 0 ? TOPIC_INBOX : TOPIC_USER;
+    enum sim_topic topic = sim_lane_topic(lane);
     const struct sim_log *log =
         &lane->sim->logs[sim_log_of(lane->sim, topic, partition->partition)];
     for (int64_t at = partition->position; at < offset; at++)

@@ -23,10 +23,22 @@ enum {
     SAGA_DEFS = 4,
     STEPS_MAX = 4,
     DEDUPED_BATCHES = 5,
-    REAPPEND_MIN = 40 // M of the bounded restore
+    REAPPEND_MIN = 40, // M of the bounded restore
+    CLUSTERS = 2,
+    LINK_LOGS = 4 * SHARDS_MAX // with links: four topics
 };
 
-enum sim_topic { TOPIC_USER, TOPIC_INBOX, TOPIC_STATE, TOPIC_HISTORY, TOPIC_DLQ, TOPICS };
+enum sim_topic {
+    TOPIC_USER,
+    TOPIC_INBOX,
+    TOPIC_STATE,
+    TOPIC_HISTORY,
+    TOPIC_DLQ,
+    TOPICS, // of shards and routes; links have TOPIC_USER, TOPIC_INBOX and these
+    TOPIC_LINKS = TOPICS,
+    TOPIC_OUT,
+    ALL_TOPICS
+};
 
 // ---- The cluster
 
@@ -43,6 +55,10 @@ struct sim_record {
     uint8_t kind;
     uint8_t fate;
     bool cloud; // has the content type of a CloudEvent
+    // With links only.
+    const struct header *headers;
+    size_t header_count;
+    int64_t timestamp_ms;
 };
 
 struct sim_producer_state {

@@ -28,8 +28,7 @@ static void question(struct sim_committer *committer)
     req->stable = token;
     req->log = work->partition;
     if (!token)
-        req->log = sim_log_of(sim, committer->lane->index == 0 ? TOPIC_INBOX : TOPIC_USER,
-                              work->partition);
+        req->log = sim_log_of(sim, sim_lane_topic(committer->lane), work->partition);
     sim_send(sim, &committer->conns, req);
 }
 

@@ -22,7 +22,7 @@ static int partitions(const struct sim_consumer *consumer)
 struct sim_log *sim_consumer_log(struct sim_consumer *consumer, int partition)
 {
     struct sim *sim = consumer->sim;
-    return &sim->logs[sim_log_of(sim, consumer->group == 0 ? TOPIC_INBOX : TOPIC_USER, partition)];
+    return &sim->logs[sim_log_of(sim, sim_lane_topic(consumer->lane), partition)];
 }
 
 static struct sim_req *request(struct sim_consumer *consumer, enum sim_request type)
@@ -297,9 +297,10 @@ void sim_consumer_fetched(struct sim_consumer *consumer, int p, uint32_t version
 
 void sim_consumer_wake(struct sim *sim, const struct sim_log *log)
 {
-    if (log->topic > TOPIC_INBOX)
+    bool read = sim->links != NULL ? log->topic == TOPIC_LINKS : log->topic <= TOPIC_INBOX;
+    if (!read)
         return;
-    int index = log->topic == TOPIC_INBOX ? 0 : 1;
+    int index = sim->links != NULL || log->topic == TOPIC_INBOX ? 0 : 1;
     for (int w = 0; w < sim->swarm.workers; w++) {
         struct sim_life *life = sim->workers[w].life;
         if (life == NULL || life->dead || life->lanes[index]->consumer == NULL)

@@ -31,6 +31,8 @@ static void decide(struct sim *sim, int pid, bool commit, int32_t marker_epoch)
     txn->state = commit ? TXN_COMMITTING : TXN_ABORTING;
     txn->marker_epoch = marker_epoch;
     SIM_NOTE(sim, "txn pid %d epoch %d %s", pid, txn->epoch, commit ? "commits" : "aborts");
+    if (commit && sim->links != NULL)
+        sim_links_check_decided(sim, pid);
     if (commit && (txn->logs >> OFFSETS_LOG & 1))
         sim_group_decided(sim, txn->group, pid);
     write_markers(sim, pid);

@@ -10,6 +10,7 @@
 
 uint64_t sim_draw(struct sim *sim, uint64_t below)
 {
+    sim = sim->world;
     sim->rng += 0x9E3779B97F4A7C15ULL;
     uint64_t z = sim->rng;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
@@ -51,7 +52,7 @@ void sim_felt(struct sim *sim, enum sim_fault fault)
 
 void sim_mix(struct sim *sim, uint64_t value)
 {
-    sim->hash = hash_mix(sim->hash ^ value);
+    sim->world->hash = hash_mix(sim->world->hash ^ value);
 }
 
 struct slice sim_copy(struct sim *sim, struct slice s)
@@ -66,8 +67,10 @@ static bool before(const struct sim_event *a, const struct sim_event *b)
     return a->at_us < b->at_us || (a->at_us == b->at_us && a->seq < b->seq);
 }
 
-void sim_at(struct sim *sim, int64_t at_us, struct sim_event event)
+void sim_at(struct sim *of, int64_t at_us, struct sim_event event)
 {
+    struct sim *sim = of->world;
+    event.cluster = (int8_t)of->cluster;
     if (sim->heap_count == sim->heap_cap) {
         sim->heap_cap = sim->heap_cap == 0 ? 1024 : sim->heap_cap * 2;
         sim->heap = realloc(sim->heap, sim->heap_cap * sizeof *sim->heap);
@@ -111,6 +114,7 @@ bool sim_pop(struct sim *sim, struct sim_event *event)
 
 void sim_fail(struct sim *sim, const char *format, ...)
 {
+    sim = sim->world;
     if (sim->failed)
         return; // the first violation counts
     sim->failed = true;
@@ -123,8 +127,10 @@ void sim_fail(struct sim *sim, const char *format, ...)
 
 void sim_line(struct sim *sim, const char *format, ...)
 {
-    char *line = sim->lines[sim->line_next++ % TRACE_LINES];
-    int at = snprintf(line, TRACE_LEN, "%9.3f ", (double)sim->now_us / 1e6);
+    struct sim *world = sim->world;
+    char *line = world->lines[world->line_next++ % TRACE_LINES];
+    int at = snprintf(line, TRACE_LEN, sim->links == NULL ? "%9.3f " : "%9.3f %c ",
+                      (double)sim->now_us / 1e6, 'A' + sim->cluster);
     va_list args;
     va_start(args, format);
     vsnprintf(line + at, (size_t)(TRACE_LEN - at), format, args);

@@ -9,11 +9,11 @@ enum { CHAOS_US = 400000, TRIM_US = 3000000, TRUNCATED_MAX = 12, LOST_MAX = 6 };
 // Where a worker can die: before each effect of a lane, and when one of its requests was executed.
 bool sim_kill_point(struct sim *sim, int worker, int ppm)
 {
-    sim->stats.points++;
+    int64_t point = ++sim->world->stats.points;
     if (sim->options.kill_point == 0) {
         if (!sim_hit(sim, FAULT_KILL, ppm))
             return false;
-    } else if (sim->stats.points != sim->options.kill_point) {
+    } else if (point != sim->options.kill_point) {
         return false;
     }
     sim_worker_kill(sim, worker);
@@ -46,7 +46,7 @@ static void move_coordinator(struct sim *sim)
 
 static void hide_topic(struct sim *sim)
 {
-    uint64_t topic = sim_draw(sim, TOPICS);
+    uint64_t topic = sim->links != NULL ? sim_links_topic(sim) : sim_draw(sim, TOPICS);
     sim->missing_until_us[topic] = sim->now_us + sim_between(sim, 1000, sim->swarm.move_us);
     SIM_NOTE(sim, "%s is missing", sim_topic_name((enum sim_topic)topic));
 }
@@ -64,10 +64,11 @@ static void lose_offsets(struct sim *sim)
         sim_worker_kill(sim, w);
     for (int pid = 0; pid < PIDS; pid++)
         group->pending[pid][p].used = false;
-    group->committed[p].offset = 0;
+    group->committed[p].offset = sim->links != NULL ? -1 : 0;
     group->committed[p].meta_len = 0;
     group->committed[p].append = ++group->appends;
-    sim->check.broken[0][p] = true;
+    sim->check.broken[0][p] = sim->links == NULL; // the progress of links is not in the offset
+    sim->check.lane_ms[0][p] = 0;
     sim->swarm.offsets_lost = false;
     sim_felt(sim, FAULT_OFFSETS_LOST);
 }
@@ -149,6 +150,8 @@ void sim_chaos(struct sim *sim)
     bool middle = sim->now_us > swarm->load_us / 2;
     if (middle && swarm->offsets_lost)
         lose_offsets(sim);
+    if (sim->links != NULL)
+        sim_links_chaos(sim);
     if (middle && swarm->retention)
         overtake(sim);
     if (middle && swarm->truncate)
@@ -162,7 +165,7 @@ void sim_heal(struct sim *sim)
     sim->healing = true;
     for (int node = 0; node < NODES; node++)
         sim->node_slow_until_us[node] = 0;
-    for (int topic = 0; topic < TOPICS; topic++)
+    for (int topic = 0; topic < ALL_TOPICS; topic++)
         sim->missing_until_us[topic] = 0;
     for (int w = 0; w < sim->swarm.workers; w++)
         if (sim->workers[w].paused_until_us > sim->now_us)

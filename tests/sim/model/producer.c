@@ -79,7 +79,10 @@ void sim_producer_add(struct sim_producer *producer, int log, const struct outpu
     struct sim *sim = producer->sim;
     struct sim_outbox *outbox = &producer->outboxes[log];
     struct sim_out *out = arena_alloc(&sim->arena, sizeof *out);
-    *out = (struct sim_out){sim_copy(sim, output->key), sim_copy(sim, output->value), tag, NULL};
+    *out = (struct sim_out){
+        .key = sim_copy(sim, output->key), .value = sim_copy(sim, output->value), .tag = tag};
+    if (sim->links != NULL)
+        sim_links_headers(sim, out, output);
     if (outbox->tail == NULL)
         outbox->head = out;
     else

@@ -49,12 +49,17 @@ static struct sim_req *request(struct sim_restorer *restorer, enum sim_request t
     return req;
 }
 
+static enum sim_topic state_topic(const struct sim_restorer *restorer)
+{
+    return restorer->lane->link != NULL ? TOPIC_LINKS : TOPIC_STATE;
+}
+
 static void ask(struct sim_restorer *restorer, enum sim_request type, bool stable)
 {
     struct sim_req *req = request(restorer, type);
     req->stable = stable;
     if (type == REQ_WATERMARK) {
-        req->log = sim_log_of(restorer->sim, TOPIC_STATE, restorer->job->partition);
+        req->log = sim_log_of(restorer->sim, state_topic(restorer), restorer->job->partition);
         req->stable = !SIM_RULE(restorer->sim, RULE_RESTORE_END);
     }
     sim_send(restorer->sim, &restorer->conns, req);
@@ -70,8 +75,7 @@ static void enter(struct sim_restorer *restorer, int stage, int64_t limit_us)
 
 static void next_job(struct sim_restorer *restorer);
 
-static void finish(struct sim_restorer *restorer, enum ka_err err, struct shard_restore *restored,
-                   int64_t offset)
+static void finish(struct sim_restorer *restorer, enum ka_err err, void *restored, int64_t offset)
 {
     const struct sim_restore_job *job = restorer->job;
     struct sim_mail mail = {.type = LANE_EVENT_RESTORED,
@@ -201,7 +205,8 @@ static void on_end(struct sim_restorer *restorer, const struct sim_req *req)
     KA_ASSERT(err == KA_OK);
     bool lost_end = meta.present && meta.low_water > req->value2;
     bool never_committed = restorer->entry.offset < 0 && !meta.present && req->value2 > 0;
-    if ((meta.present && meta.low_water < req->value) || lost_end || never_committed) {
+    if (restorer->lane->link == NULL &&
+        ((meta.present && meta.low_water < req->value) || lost_end || never_committed)) {
         // Of an earlier assignment nobody minds; else the lane parks, and that is a violation.
         finish(restorer, KA_ERR_DIVERGED, NULL, 0);
         return;
@@ -216,13 +221,33 @@ static void on_end(struct sim_restorer *restorer, const struct sim_req *req)
     wait(restorer, 1000);
 }
 
+// All of the partition (restore_read in src/bridge/link_lane.c).
+static void read_progress(struct sim_restorer *restorer, const struct sim_log *log)
+{
+    struct link_restore *restore = link_restore_new();
+    struct err_text text;
+    for (int64_t at = log->start; at < restorer->end; at++) {
+        const struct sim_record *from = &log->records[at];
+        struct record record = {.offset = at, .key = from->key, .value = from->value};
+        bool counts = from->kind == RECORD_DATA && from->fate == FATE_COMMITTED;
+        if (counts && link_restore_apply(restore, &record, &text) != KA_OK)
+            sim_fail(restorer->sim, "slot %d cannot be restored: %s", log->partition, text.text);
+    }
+    int64_t offset = restorer->entry.offset;
+    finish(restorer, KA_OK, restore, offset < 0 ? log->start : offset);
+}
+
 static void read_state(struct sim_restorer *restorer)
 {
     struct sim *sim = restorer->sim;
     int partition = restorer->job->partition;
-    const struct sim_log *log = &sim->logs[sim_log_of(sim, TOPIC_STATE, partition)];
+    const struct sim_log *log = &sim->logs[sim_log_of(sim, state_topic(restorer), partition)];
     if (log->lso < restorer->end && log->count >= restorer->end) { // an open transaction ends here
         wait(restorer, READ_PAUSE_US);
+        return;
+    }
+    if (restorer->lane->link != NULL) {
+        read_progress(restorer, log);
         return;
     }
     struct meta meta;

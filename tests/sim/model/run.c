@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DRAIN_US = 240000000, LOOK_US = 500000 };
+enum { DRAIN_US = 240000000, LOOK_US = 500000, REST_US = 12000000, RESTS = 5 };
 
 // ---- The swarm: each kind of fault is off in half of the runs, else at its own rate
 
@@ -144,6 +144,19 @@ static void operate(struct sim *sim)
     sim_at(sim, sim->now_us + 2000000, (struct sim_event){.type = EVENT_OPERATE, .worker = -1});
 }
 
+static void come(struct sim *sim, const struct sim_event *event)
+{
+    bool links = sim->links != NULL;
+    if (event->type == EVENT_LOAD)
+        (links ? sim_links_load : sim_load_next)(sim);
+    else if (event->type == EVENT_OPERATE)
+        (links ? sim_links_operate : operate)(sim);
+    else if (event->type == EVENT_TRIM)
+        sim_trim(sim);
+    else
+        sim_chaos(sim);
+}
+
 // ---- Events
 
 static void wait_for_worker(struct sim *sim, struct sim_event event)
@@ -202,16 +215,16 @@ static void handle(struct sim *sim, struct sim_event *event)
         sim_worker_start(sim, event->a);
         return;
     case EVENT_LOAD:
-        sim_load_next(sim);
-        return;
     case EVENT_OPERATE:
-        operate(sim);
-        return;
     case EVENT_TRIM:
-        sim_trim(sim);
-        return;
     case EVENT_CHAOS:
-        sim_chaos(sim);
+        come(sim, event);
+        return;
+    case EVENT_SOURCE:
+        sim_link_source(event->ptr, event->a != 0);
+        return;
+    case EVENT_BORN:
+        sim_links_born(sim, event->ptr, event->a);
         return;
     case EVENT_TYPES:
         break;
@@ -219,12 +232,20 @@ static void handle(struct sim *sim, struct sim_event *event)
     KA_ASSERT(false);
 }
 
-static void run_until(struct sim *sim, int64_t until_us)
+static void set_time(struct sim *world, int64_t now_us)
+{
+    for (int i = 0; i < CLUSTERS; i++)
+        if (world->clusters[i] != NULL)
+            world->clusters[i]->now_us = now_us;
+}
+
+static void run_until(struct sim *world, int64_t until_us)
 {
     struct sim_event event;
-    while (!sim->failed && sim->heap_count > 0 && sim->heap[0].at_us < until_us) {
-        sim_pop(sim, &event);
-        sim->now_us = event.at_us;
+    while (!world->failed && world->heap_count > 0 && world->heap[0].at_us < until_us) {
+        sim_pop(world, &event);
+        set_time(world, event.at_us);
+        struct sim *sim = world->clusters[event.cluster];
         if (event.worker >= 0 && sim->workers[event.worker].paused_until_us > sim->now_us) {
             wait_for_worker(sim, event);
             continue;
@@ -233,17 +254,22 @@ static void run_until(struct sim *sim, int64_t until_us)
         sim_mix(sim, (uint64_t)event.at_us << 8 ^ event.type);
         handle(sim, &event);
     }
-    sim->now_us = until_us;
+    set_time(world, until_us);
 }
 
-static void begin(struct sim *sim)
+static void lay_out(struct sim *sim)
 {
-    draw_swarm(sim);
-    sim->log_count = USERS + 4 * sim->swarm.shards;
+    int shards = sim->swarm.shards;
+    bool links = sim->links != NULL;
+    sim->log_count = links ? LINK_LOGS : USERS + 4 * shards;
     for (int i = 0; i < sim->log_count; i++) {
         struct sim_log *log = &sim->logs[i];
-        log->topic = i < USERS ? TOPIC_USER : (enum sim_topic)(1 + (i - USERS) / sim->swarm.shards);
-        log->partition = i < USERS ? i : (i - USERS) % sim->swarm.shards;
+        log->topic = i < USERS ? TOPIC_USER : (enum sim_topic)(1 + (i - USERS) / shards);
+        log->partition = i < USERS ? i : (i - USERS) % shards;
+        if (links) {
+            log->topic = sim_links_topic_at(i / SHARDS_MAX);
+            log->partition = i % SHARDS_MAX;
+        }
         log->node = i % NODES;
         for (int pid = 0; pid < PIDS; pid++)
             log->producers[pid].open_first = -1;
@@ -255,16 +281,64 @@ static void begin(struct sim *sim)
     for (int group = 0; group < GROUPS; group++)
         for (int p = 0; p < SHARDS_MAX; p++)
             sim->groups[group].committed[p].offset = -1;
-    sim_load_init(sim);
-    sim_check_init(sim);
+}
+
+static void first_events(struct sim *sim)
+{
     for (int w = 0; w < sim->swarm.workers; w++)
         sim_at(sim, sim_between(sim, 0, 3000000),
                (struct sim_event){.type = EVENT_RESTART, .worker = -1, .a = (int16_t)w});
     sim_at(sim, 0, (struct sim_event){.type = EVENT_SWEEP, .worker = -1});
     sim_at(sim, 0, (struct sim_event){.type = EVENT_LOAD, .worker = -1});
     sim_at(sim, 0, (struct sim_event){.type = EVENT_CHAOS, .worker = -1});
+}
+
+static void begin(struct sim *sim)
+{
+    draw_swarm(sim);
+    lay_out(sim);
+    sim_load_init(sim);
+    sim_check_init(sim);
+    first_events(sim);
     if (sim->swarm.trim)
         sim_at(sim, 5000000, (struct sim_event){.type = EVENT_TRIM, .worker = -1});
+}
+
+// Two clusters with links in both directions.
+static void play_links(struct sim *world)
+{
+    char why[200];
+    draw_swarm(world);
+    sim_links_draw(world);
+    for (int i = 0; i < CLUSTERS; i++) {
+        struct sim *sim = world->clusters[i];
+        sim->swarm = world->swarm;
+        lay_out(sim);
+        first_events(sim);
+    }
+    run_until(world, world->swarm.calm_us);
+    for (int i = 0; i < CLUSTERS; i++)
+        sim_heal(world->clusters[i]);
+    int64_t give_up_us = world->now_us + DRAIN_US;
+    bool drained = false;
+    while (!world->failed && !drained && world->now_us < give_up_us) {
+        run_until(world, world->now_us + LOOK_US);
+        drained = sim_links_drained(world, why, sizeof why);
+    }
+    if (!drained)
+        sim_fail(world, "not drained: %s", why);
+    int64_t written = sim_links_count(world, false);
+    int64_t progress = -1; // an end is still to be noted, also by the last new owner
+    for (int i = 0; i < RESTS && progress != sim_links_count(world, true); i++) {
+        progress = sim_links_count(world, true);
+        run_until(world, world->now_us + REST_US);
+    }
+    if (sim_links_count(world, false) != written || sim_links_count(world, true) != progress)
+        sim_fail(world, "%lld records and %lld of progress are written when nothing more comes",
+                 (long long)(sim_links_count(world, false) - written),
+                 (long long)(sim_links_count(world, true) - progress));
+    if (!world->failed)
+        sim_links_check_end(world);
 }
 
 static void play(struct sim *sim)
@@ -326,6 +400,8 @@ static void end(struct sim *sim, bool sound)
     sim_check_fini(sim);
     for (int i = 0; i < LOGS_MAX; i++)
         free(sim->logs[i].records);
+    if (sim->links != NULL && sim == sim->world)
+        sim_links_fini(sim);
     free(sim->heap);
     buf_fini(&sim->scratch);
     arena_fini(&sim->arena);
@@ -344,26 +420,42 @@ static void add_stats(const struct sim *sim, struct sim_stats *stats)
     int64_t *to = (int64_t *)(void *)stats;
     for (size_t i = 0; i < sizeof *stats / sizeof *to; i++)
         to[i] += from[i];
-    stats->runs++;
-    stats->sim_ms += sim->now_us / 1000;
+    stats->runs += sim == sim->world;
+    stats->sim_ms += sim == sim->world ? sim->now_us / 1000 : 0;
 }
 
-void sim_run(const struct sim_options *options, struct sim_result *result, struct sim_stats *stats)
+static struct sim *new_cluster(const struct sim_options *options, struct sim *world)
 {
     struct sim *sim = calloc(1, sizeof *sim);
     if (sim == NULL)
         abort();
     sim->options = *options;
+    sim->world = world == NULL ? sim : world;
+    sim->cluster = world == NULL ? 0 : 1;
+    sim->world->clusters[sim->cluster] = sim;
+    if (options->links)
+        sim->links = world == NULL ? sim_links_new(sim) : world->links;
+    return sim;
+}
+
+void sim_run(const struct sim_options *options, struct sim_result *result, struct sim_stats *stats)
+{
+    struct sim *sim = new_cluster(options, NULL);
+    struct sim *other = options->links ? new_cluster(options, sim) : NULL;
     sim->rng = hash_mix(options->seed);
     if (options->trace)
         sim->lines = calloc(TRACE_LINES, sizeof *sim->lines);
     ka_rules_off = options->rules_off;
     running = sim;
     if (setjmp(on_assert) == 0)
-        play(sim);
+        (options->links ? play_links : play)(sim);
     else
         sim->failed_by_assert = true;
     running = NULL;
+    if (other != NULL) {
+        end(other, !sim->failed_by_assert);
+        add_stats(other, stats);
+    }
     end(sim, !sim->failed_by_assert);
     ka_rules_off = 0;
     add_stats(sim, stats);
@@ -373,5 +465,6 @@ void sim_run(const struct sim_options *options, struct sim_result *result, struc
         print_lines(sim);
         free(sim->lines);
     }
+    free(other);
     free(sim);
 }

@@ -118,8 +118,10 @@ static void push(struct sim_lane *lane, struct lane_event event)
     lane->local[lane->local_count++] = event;
 }
 
-static enum sim_topic topic_of(const struct sim_lane *lane)
+enum sim_topic sim_lane_topic(const struct sim_lane *lane)
 {
+    if (lane->link != NULL)
+        return TOPIC_LINKS;
     return lane->index == 0 ? TOPIC_INBOX : TOPIC_USER;
 }
 
@@ -385,7 +387,7 @@ static void step(struct sim_lane *lane, struct lane_event *event)
     }
 }
 
-static void step_all(struct sim_lane *lane, struct lane_event *event)
+void sim_lane_step(struct sim_lane *lane, struct lane_event *event)
 {
     step(lane, event);
     while (!lane->life->dead && lane->local_count > 0) {
@@ -398,13 +400,21 @@ static void step_all(struct sim_lane *lane, struct lane_event *event)
 
 // ---- Mail
 
+static void free_restored(const struct sim_lane *lane, struct sim_mail *mail)
+{
+    struct shard_restore *states = lane->link == NULL ? mail->restored : NULL;
+    struct link_restore *progress = lane->link != NULL ? mail->restored : NULL;
+    shard_restore_free(&states);
+    link_restore_free(&progress);
+    mail->restored = NULL;
+}
+
 static void on_restored(struct sim_lane *lane, struct sim_mail *mail)
 {
     const struct lane_partition *partition =
         mail->slot < lane_slots(lane->lane) ? lane_partition(lane->lane, mail->slot) : NULL;
-    struct shard_restore *restored = mail->restored;
     if (partition == NULL || !partition->used || partition->epoch != mail->epoch) {
-        shard_restore_free(&restored);
+        free_restored(lane, mail);
         return;
     }
     if (mail->error != KA_OK && err_class(mail->error) == ERR_CLASS_RETRY) {
@@ -422,9 +432,9 @@ static void on_restored(struct sim_lane *lane, struct sim_mail *mail)
                                .error = err,
                                .text = &text,
                                .offset = mail->offset,
-                               .restored = restored,
+                               .restored = mail->restored,
                                .meta = &meta};
-    step_all(lane, &event);
+    sim_lane_step(lane, &event);
 }
 
 static void on_mail(struct sim_lane *lane, struct sim_mail *mail)
@@ -467,7 +477,7 @@ static void on_mail(struct sim_lane *lane, struct sim_mail *mail)
     if (mail->type == LANE_EVENT_TOKEN && mail->error == KA_OK &&
         meta_parse(slice_of(mail->meta, mail->meta_len), &meta, NULL) != KA_OK)
         abort();
-    step_all(lane, &event);
+    sim_lane_step(lane, &event);
 }
 
 static void serve_mail(struct sim_lane *lane)
@@ -489,7 +499,7 @@ static size_t name_partitions(struct sim_lane *lane, uint64_t set)
     for (int p = 0; set >> p != 0; p++)
         if (set >> p & 1)
             lane->names[count++] =
-                (struct lane_partition_name){slice_str(sim_topic_name(topic_of(lane))), p};
+                (struct lane_partition_name){slice_str(sim_topic_name(sim_lane_topic(lane))), p};
     return count;
 }
 
@@ -508,7 +518,7 @@ static void serve_control(struct sim_lane *lane)
                                    .partitions = lane->names};
         if (control.type == CONTROL_REVOKING)
             lane->revoking_us = lane->sim->now_us;
-        step_all(lane, &event);
+        sim_lane_step(lane, &event);
     }
 }
 
@@ -525,7 +535,7 @@ static void replace_consumer(struct sim_lane *lane)
     struct lane_event event = {.type = LANE_EVENT_LOST,
                                .partition_count = name_partitions(lane, set),
                                .partitions = lane->names};
-    step_all(lane, &event);
+    sim_lane_step(lane, &event);
     if (!lane->life->dead)
         lane->consumer = sim_consumer_new(lane);
 }
@@ -536,7 +546,7 @@ static void take_record(struct sim_lane *lane, int p, int64_t offset, int fetche
     static const struct header cloud[] = {
         {{"content-type", 12}, {"application/cloudevents+json", 28}}};
     const struct sim_log *log = sim_consumer_log(lane->consumer, p);
-    struct slice topic = slice_str(sim_topic_name(topic_of(lane)));
+    struct slice topic = slice_str(sim_topic_name(sim_lane_topic(lane)));
     const struct lane_partition *partition = lane_find(lane->lane, topic, p);
     if (partition == NULL)
         return;
@@ -557,7 +567,7 @@ static void take_record(struct sim_lane *lane, int p, int64_t offset, int fetche
         record.header_count = from->cloud;
         event.record = &record;
     }
-    step_all(lane, &event);
+    sim_lane_step(lane, &event);
 }
 
 static void serve_records(struct sim_lane *lane)
@@ -579,17 +589,17 @@ static void serve_records(struct sim_lane *lane)
 
 // ---- The thread
 
-static void tick(struct sim_lane *lane)
+static void tick(struct sim_lane *lane, bool drained)
 {
     struct sim *sim = lane->sim;
     if (lane->index == 1 && sim_hit(sim, FAULT_HOLD, sim->swarm.hold))
         lane->hold_until_us = sim->now_us + sim_between(sim, 1000, 2000000);
     bool hold = lane->index == 1 && sim->now_us < lane->hold_until_us;
     struct lane_event event = {.type = LANE_EVENT_TICK,
-                               .drained = lane->drained || hold,
+                               .drained = (lane->drained && drained) || hold,
                                .invoker_room = lane->index == 0 ? ROOM : 0,
                                .hold_inputs = hold};
-    step_all(lane, &event);
+    sim_lane_step(lane, &event);
     lane->hold = hold;
 }
 
@@ -605,7 +615,7 @@ static void unpark(struct sim_lane *lane)
             .type = LANE_EVENT_UNPARK, .slot = slot, .epoch = partition->epoch};
         if (partition->used && partition->state == LANE_PARTITION_PARKED &&
             partition->parked_error == KA_ERR_NOT_FOUND)
-            step_all(lane, &event);
+            sim_lane_step(lane, &event);
     }
 }
 
@@ -630,8 +640,10 @@ void sim_lane_turn(struct sim_lane *lane, uint32_t call)
     }
     if (lane->consumer != NULL)
         serve_records(lane);
+    bool drained = lane->link == NULL || lane->life->dead || sim_link_turn(lane);
     if (!lane->life->dead)
-        tick(lane);
+        tick(lane, drained);
+    lane->drained = lane->drained && drained;
     if (!lane->life->dead)
         sleep_until(lane);
 }
@@ -651,7 +663,9 @@ static struct sim_lane *new_lane(struct sim *sim, struct sim_life *life, int ind
     snprintf(lane->name, sizeof lane->name, "%c0", index == 0 ? 's' : 'r');
     struct shard_config config;
     sim_shard_config(sim, &config, lane->node);
-    if (index == 0) {
+    if (sim->links != NULL) {
+        sim_link_new(lane);
+    } else if (index == 0) {
         lane->shards = shards_new(&config, sim_definitions(sim), sim_run_inline, sim);
         lane->inner = shards_processor(lane->shards);
     } else {
@@ -674,14 +688,22 @@ static struct sim_lane *new_lane(struct sim *sim, struct sim_life *life, int ind
                                       .batch_bytes = 1 << 20,
                                       .batch_ms = 200,
                                       .interval_max_ms = 50,
-                                      .release_result = sim_release_result,
+                                      .release_result = sim->links != NULL ? sim_link_release
+                                                                           : sim_release_result,
                                       .release_context = lane,
                                       .rules_off = sim->options.rules_off};
-    struct lane_processor processor = sim_journal(lane);
+    struct lane_processor processor = sim->links != NULL ? lane->inner : sim_journal(lane);
     lane->lane = lane_new(&lane_config, &processor);
+    if (lane->link != NULL)
+        sim_link_begin(lane);
     lane->committer = sim_committer_new(lane);
     lane->restorer = sim_restorer_new(lane);
     return lane;
+}
+
+static int sim_lanes(const struct sim *sim)
+{
+    return sim->links != NULL ? 1 : LANES;
 }
 
 void sim_worker_start(struct sim *sim, int worker)
@@ -694,7 +716,7 @@ void sim_worker_start(struct sim *sim, int worker)
     sim->workers[worker].restarting = false;
     sim->workers[worker].paused_until_us = 0;
     SIM_NOTE(sim, "worker %d starts, incarnation %d", worker, sim->lives);
-    for (int i = 0; i < LANES; i++) {
+    for (int i = 0; i < sim_lanes(sim); i++) {
         life->lanes[i] = new_lane(sim, life, i);
         sim_lane_wake(life->lanes[i]);
     }
@@ -715,7 +737,7 @@ static void free_lane(struct sim_lane *lane)
 {
     note_claims(lane);
     for (struct sim_mail *mail = lane->mail_head; mail != NULL; mail = mail->next) {
-        shard_restore_free(&mail->restored);
+        free_restored(lane, mail);
         if (mail->result != NULL)
             sim_release_result(lane, mail->result);
     }
@@ -730,6 +752,7 @@ static void free_lane(struct sim_lane *lane)
     lane_effects_fini(&lane->effects);
     shards_free(&lane->shards);
     routes_free(&lane->routes);
+    sim_link_free(lane);
 }
 
 void sim_worker_kill(struct sim *sim, int worker)
@@ -739,7 +762,7 @@ void sim_worker_kill(struct sim *sim, int worker)
         return;
     life->dead = true;
     sim->stats.kills++;
-    for (int i = 0; i < LANES; i++)
+    for (int i = 0; i < sim_lanes(sim); i++)
         free_lane(life->lanes[i]);
     sim_at(sim, sim->now_us + sim_between(sim, 10000, sim->swarm.restart_us),
            (struct sim_event){.type = EVENT_RESTART, .worker = -1, .a = (int16_t)worker});

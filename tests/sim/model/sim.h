@@ -17,6 +17,7 @@
 #include "worker.h"
 
 #include "core/command.h"
+#include "core/link_feed.h"
 #include "core/rule.h"
 
 // Kinds of faults. Counted twice: when they are injected, and when something felt it. (Most are
@@ -27,7 +28,8 @@
     X(SLOW) X(LOST) X(NO_ANSWER) X(LATE) X(REPEATED) X(NODE_SLOW) X(MARKER_SLOW) X(KILL) X(PAUSE)  \
     X(REBALANCE) X(CLOCK) X(CONSUMER) X(SEEK) X(ACTION_SLOW) X(ACTION_NO_ANSWER) X(ACTION_FAILED)  \
     X(MISROUTED) X(POISON) X(TOO_LARGE) X(OFFSETS_LOST) X(TRIM) X(HOLD) X(LEADER_MOVED)            \
-    X(COORDINATOR_MOVED) X(CONCURRENT) X(TOPIC_MISSING) X(RETENTION) X(TRUNCATED)
+    X(COORDINATOR_MOVED) X(CONCURRENT) X(TOPIC_MISSING) X(RETENTION) X(TRUNCATED)                  \
+    X(CUT) X(SOURCE_ERROR) X(ABORTED) X(BAD_RECORD) X(RECREATED) X(GROWN) X(OLD_RECORDS)
 enum sim_fault {
 #define X(name) FAULT_##name,
     SIM_FAULTS(X)
@@ -57,7 +59,8 @@ enum {
     RULE_RESTORE_ORDER = 15,  // stable offset first, then the end
     RULE_NEVER_A_MEMBER = 21, // of 10: never fences a member
     RULE_RESTORE_END = 32,    // up to the high watermark, not to the last stable offset
-    RULE_STABLE = 33          // the offset that counts is one that no open transaction can change
+    RULE_STABLE = 33,         // the offset that counts is one that no open transaction can change
+    RULE_LINK_COMMITTED = 51  // the source is read read_committed
 };
 
 struct sim_options {
@@ -65,6 +68,7 @@ struct sim_options {
     uint64_t rules_off; // bits; see core/rule.h
     bool canary;        // one effect is applied twice: must be found
     bool trace;         // keep the last lines of what happened
+    bool links;         // two clusters and links between them, instead of shards and routes
     bool replay;        // the oracle: all inputs again through a fresh processor
     int64_t kill_point; // > 0: few sagas, no other fault, and one kill, at this point
 };
@@ -206,6 +210,8 @@ enum sim_event_type {
     EVENT_OPERATE,
     EVENT_TRIM,
     EVENT_CHAOS,
+    EVENT_SOURCE, // of links: a fetch, a look, a comparison
+    EVENT_BORN,   // a transaction of a user of a source ends
     EVENT_TYPES
 };
 
@@ -216,12 +222,18 @@ struct sim_event {
     int8_t worker; // whose thread it runs on; -1 = nobody's
     int16_t a;
     uint32_t call;
+    int8_t cluster;
     void *ptr;
 };
 
 enum { TRACE_LINES = 6000, TRACE_LEN = 160 };
 
+// One cluster. With links there are two: heap, dice, trace and failure are those of the first.
 struct sim {
+    struct sim *world;
+    struct sim *clusters[CLUSTERS];
+    int cluster;
+    struct sim_links *links; // NULL = shards and routes
     struct sim_options options;
     struct sim_swarm swarm;
     uint64_t rng;
@@ -242,7 +254,7 @@ struct sim {
     struct sim_group groups[GROUPS];
     struct sim_coordinator coordinators[PIDS + GROUPS];
     int64_t node_slow_until_us[NODES];
-    int64_t missing_until_us[TOPICS]; // the topic is in nobody's metadata
+    int64_t missing_until_us[ALL_TOPICS]; // the topic is in nobody's metadata
 
     struct sim_worker workers[WORKERS_MAX];
     int lives;
@@ -288,6 +300,7 @@ void sim_mix(struct sim *sim, uint64_t value);
 struct slice sim_copy(struct sim *sim, struct slice s);
 
 // broker.c
+struct sim_record *sim_append(struct sim *sim, struct sim_log *log);
 int sim_log_of(const struct sim *sim, enum sim_topic topic, int32_t partition);
 int sim_log_named(const struct sim *sim, struct slice topic, int32_t partition);
 const char *sim_topic_name(enum sim_topic topic);
@@ -375,6 +388,8 @@ struct sim_log *sim_consumer_log(struct sim_consumer *consumer, int partition);
 void sim_worker_start(struct sim *sim, int worker);
 void sim_worker_kill(struct sim *sim, int worker);
 void sim_lane_turn(struct sim_lane *lane, uint32_t call);
+void sim_lane_step(struct sim_lane *lane, struct lane_event *event);
+enum sim_topic sim_lane_topic(const struct sim_lane *lane);
 void sim_lane_wake(struct sim_lane *lane);
 void sim_lane_mail(struct sim_lane *lane, const struct sim_mail *mail);
 int64_t sim_wall_ms(const struct sim *sim, int worker);
@@ -422,6 +437,35 @@ struct sim_instance *sim_instance(struct sim *sim, struct slice key, int64_t inc
 int sim_shard_of(const struct sim *sim, struct slice key);
 void sim_check_replay(struct sim *sim);
 
+// links.c: two clusters and who writes there
+struct sim_links *sim_links_new(struct sim *world);
+void sim_links_fini(struct sim *world);
+void sim_links_draw(struct sim *world);
+int sim_links_log(enum sim_topic topic, int32_t partition);
+enum sim_topic sim_links_topic_at(int index);
+enum sim_topic sim_links_topic(struct sim *sim); // any
+void sim_links_headers(struct sim *sim, struct sim_out *out, const struct output *output);
+void sim_links_load(struct sim *sim);
+void sim_links_born(struct sim *sim, void *transaction, int log);
+void sim_links_chaos(struct sim *sim);
+void sim_links_operate(struct sim *sim);
+
+// link_lane.c: a lane of a link with its reader and its scout
+void sim_link_new(struct sim_lane *lane);
+void sim_link_begin(struct sim_lane *lane);
+void sim_link_free(struct sim_lane *lane);
+bool sim_link_turn(struct sim_lane *lane); // true: drained
+void sim_link_release(void *context, struct lane_result *result);
+void sim_link_source(void *ask, bool answered);
+
+// check_link.c
+void sim_links_check_log(struct sim *sim, int log);
+void sim_links_check_decided(struct sim *sim, int pid);
+bool sim_links_drained(struct sim *world, char *why, size_t size);
+// Committed records of all topics: copies and users' own, and progress.
+int64_t sim_links_count(const struct sim *world, bool progress);
+void sim_links_check_end(struct sim *world);
+
 // run.c
 // Runs one seed; `stats` are added up. Returns false with the reason in `why` (400 bytes).
 struct sim_result {
@@ -430,5 +474,24 @@ struct sim_result {
     char why[400];
 };
 void sim_run(const struct sim_options *options, struct sim_result *result, struct sim_stats *stats);
+
+// main.c
+struct sim_rule {
+    int bit;
+    const char *claim;
+};
+struct sim_suite {
+    const char *seeds; // file of those that have found something
+    const struct sim_rule *rules;
+    size_t rule_count;
+    bool links;
+    uint64_t faults; // bits of the kinds that must hit, of the effects that must be the last
+    uint64_t effects;
+    // Of the seeds and the time that the settings ask for, in percent.
+    uint64_t seeds_share;
+    uint64_t time_share;
+    int64_t kill_runs;
+};
+int sim_main(const struct sim_suite *what, int argc, char **argv);
 
 #endif

@@ -15,6 +15,10 @@ struct sim_out {
     struct slice value;
     int32_t tag;
     struct sim_out *next;
+    // With links only.
+    const struct header *headers;
+    size_t header_count;
+    int64_t timestamp_ms;
 };
 
 struct sim_outbox {
@@ -73,7 +77,7 @@ struct sim_mail {
     int32_t slot;
     int32_t epoch;
     int64_t offset;
-    struct shard_restore *restored;
+    void *restored; // struct shard_restore, or link_restore
     struct lane_span *spans;
     size_t span_count;
     char meta[META_MAX];
@@ -212,7 +216,7 @@ struct sim_life { // one process
     int worker;
     bool dead;
     int64_t incarnation;
-    struct sim_lane *lanes[LANES];
+    struct sim_lane *lanes[LANES]; // with links one
 };
 
 struct sim_worker {
@@ -232,6 +236,7 @@ struct sim_lane {
     struct lane *lane;
     struct shards *shards;
     struct routes *routes;
+    struct sim_link *link; // then it is one of a link, and has neither of both
     struct lane_processor inner;
     struct lane_effects effects;
     struct sim_consumer *consumer;
