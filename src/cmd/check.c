@@ -134,7 +134,12 @@ static void text_saga(const struct config *config, const struct config_saga *sag
         const struct config_step *step = &saga->steps[i];
         bool first = step->group != NULL && (i == 0 || step[-1].group_node != step->group_node);
         if (first)
-            put(buf, "     %s, %s\n", step->group, step->collect ? "collect" : "fail_fast");
+            put(buf, "     %s, %s", step->group, step->collect ? "collect" : "fail_fast");
+        if (first && step->items != NULL)
+            put(buf, ", for each of %s", step->items);
+        buf_str(buf, first ? "\n" : "");
+        if (!first && step->items != NULL)
+            continue;
         put(buf, "  %2zu %s%-*s %s", i + 1, step->group == NULL ? "" : "  ",
             step->group == NULL ? 16 : 14, step->name, step->action->name);
         if (step->compensate != NULL)

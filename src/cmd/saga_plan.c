@@ -96,9 +96,13 @@ static void text_expression(struct buf *buf, const char *name, const char *sourc
 static void text_step(struct buf *buf, const struct config_step *step, size_t number)
 {
     bool branch = step->group != NULL;
-    if (branch && (number == 1 || step[-1].group_node != step->group_node))
+    bool first = branch && (number == 1 || step[-1].group_node != step->group_node);
+    if (first)
         put(buf, "      %s: side by side%s\n", step->group,
             step->collect ? ", all come to their end" : "");
+    text_expression(buf, "for each of", first ? step->items : NULL);
+    if (!first && step->items != NULL)
+        return; // as the first
     put(buf, "  %2zu  %s%-*s ", number, branch ? "  " : "", branch ? 13 : 15, step->name);
     text_call(buf, step->action, step->timeout_ms, &step->retry);
     put(buf, "%s%s\n", step->optional ? ", optional" : "", step->pivot ? ", pivot" : "");

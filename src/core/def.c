@@ -214,8 +214,16 @@ static enum ka_err get_group(struct load *load, struct slice object, struct step
     enum ka_err err = get_text(load, object, "group", &step->group_name);
     if (err == KA_OK && !slice_none(json_member(object, SLICE_LIT("collect"))))
         err = get_bool(load, object, "collect", &step->collect);
+    if (err == KA_OK)
+        err = get_text(load, object, "gather", &step->gather);
+    if (err == KA_OK)
+        err = get_expr(load, object, "items", &step->items);
     if (err == KA_OK && step->group_name == NULL && step->collect)
         return wrong(load, "collect", "of a branch");
+    if (err == KA_OK && step->group_name == NULL && step->gather != NULL)
+        return wrong(load, "gather", "of a branch");
+    if (err == KA_OK && step->gather == NULL && step->items != NULL)
+        return wrong(load, "items", "of a distributed step");
     // There would be no way back for the branches that are still in flight.
     if (err == KA_OK && step->group_name != NULL && step->pivot)
         return wrong(load, "pivot", "possible in a branch");
@@ -224,9 +232,9 @@ static enum ka_err get_group(struct load *load, struct slice object, struct step
 
 static enum ka_err get_step(struct load *load, struct slice value, struct step_def *step)
 {
-    static const char *const names[] = {"action", "collect", "compensate", "dataclass", "group",
-                                        "input",  "name",    "optional",   "pivot",     "region",
-                                        "retry",  "when",    "timeout_ms", NULL};
+    static const char *const names[] = {
+        "action", "collect",  "compensate", "dataclass", "gather", "group",      "input", "items",
+        "name",   "optional", "pivot",      "region",    "retry",  "timeout_ms", "when",  NULL};
     enum ka_err err = check_members(load, value, "a step", names);
     if (err == KA_OK)
         err = get_name(load, value, &step->name);
@@ -267,8 +275,17 @@ static enum ka_err join_group(struct load *load, struct saga_def *def)
     bool same =
         before != NULL && before->group > 0 && strcmp(before->group_name, step->group_name) == 0;
     step->group = same ? before->group : (int32_t)def->step_count;
-    return same && before->collect != step->collect ? wrong(load, "collect", "that of its group")
-                                                    : KA_OK;
+    if (!same)
+        return KA_OK;
+    if (before->collect != step->collect)
+        return wrong(load, "collect", "that of its group");
+    const char *mine = step->items == NULL ? "" : expr_source(step->items);
+    const char *theirs = before->items == NULL ? "" : expr_source(before->items);
+    if (strcmp(mine, theirs) != 0 || (step->gather == NULL) != (before->gather == NULL))
+        return wrong(load, "items", "that of its group");
+    expr_free(&step->items);
+    step->items = before->items;
+    return KA_OK;
 }
 
 static enum ka_err get_steps(struct load *load, struct slice list, struct saga_def *def)
@@ -400,6 +417,10 @@ void def_free(struct saga_def **def)
         expr_free(&(*def)->steps[i].input);
         expr_free(&(*def)->steps[i].compensate_input);
         expr_free(&(*def)->steps[i].region_expr);
+        struct expr *items = (*def)->steps[i].items;
+        if (i + 1 == (*def)->step_count ||
+            (*def)->steps[i + 1].items != items) // the last that has it
+            expr_free(&items);
     }
     arena_fini(&owner->memory);
     free(owner);

@@ -59,6 +59,11 @@ struct step_def {
     int32_t group;
     const char *group_name; // the parallel step's
     bool collect;           // a branch that failed does not hold back the others
+    // Of a distributed step: what the results of its branches are gathered under, beside each
+    // other; NULL = they are merged. Its n-th branch is for the n-th element of the list that
+    // `items` gives (all have that of the first), left out when there is none.
+    const char *gather;
+    struct expr *items;
     // Where it runs, and its compensation: a region, that of the tenant, what an expression over
     // everything known so far gives, the least loaded; none of the four = here.
     const char *region;

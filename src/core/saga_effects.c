@@ -239,7 +239,9 @@ struct slice saga_known(struct turn *turn, int32_t step)
     bool usable = !slice_none(saga->known) && saga->known_steps <= step;
     struct slice known = usable ? saga->known : saga->data;
     for (int32_t i = usable ? saga->known_steps : 0; i < step; i++)
-        if (saga->steps[i].state == STEP_DONE)
+        if (saga->def->steps[i].gather != NULL && def_first_of(saga->def, i) == i)
+            known = saga_gather(turn, i, known);
+        else if (saga->def->steps[i].gather == NULL && saga->steps[i].state == STEP_DONE)
             known = merge(turn, known, saga->steps[i].result);
     saga->known = known;
     saga->known_steps = step;

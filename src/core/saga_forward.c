@@ -55,12 +55,12 @@ bool saga_forward_input(struct turn *turn, int32_t step, struct slice *input, st
         return st->attempts > 0 || check_object(turn, def->action->params, *input, why);
     }
     if (def->input == NULL) {
-        *input = saga_known(turn, step);
+        *input = saga_given(turn, step);
         return st->attempts > 0 || check_object(turn, def->action->params, *input, why);
     }
     if (slice_none(st->input)) {
         struct slice made = SLICE_NONE;
-        if (!eval(turn, def->input, saga_known(turn, step), &made, why))
+        if (!eval(turn, def->input, saga_seen(turn, step), &made, why))
             return false;
         if (!saga_has_room(turn->saga, made.len)) {
             struct err_text text;
@@ -242,13 +242,35 @@ static void skip_step(struct turn *turn, int32_t step, struct slice code)
     (void)saga_emit_step(turn, TRANSITION_STEP_SKIPPED, &attempt, &why);
 }
 
+// The branch of a distributed step has an element of the list. If not, or if there is no such list,
+// its first branch says so, and the others are left out without a word.
+static bool has_item(struct turn *turn, int32_t step)
+{
+    struct slice item = SLICE_NONE;
+    struct why why = {0};
+    bool good = saga_item(turn, step, &item, &why);
+    bool first = def_first_of(turn->saga->def, step) == step;
+    if (!slice_none(item) && good)
+        return true;
+    if (!first)
+        saga_move_step(turn, step, STEP_SKIPPED, 0);
+    else if (good)
+        skip_step(turn, step, SLICE_LIT("no_items"));
+    else
+        (void)fail_step(turn, step, &why);
+    return false;
+}
+
 static void begin_step(struct turn *turn, int32_t step)
 {
     const struct step_def *def = &turn->saga->def->steps[step];
     struct why why = {0};
     struct slice value = SLICE_NONE;
-    if (def->when != NULL && turn->saga->steps[step].state == STEP_PENDING) {
-        if (!eval(turn, def->when, saga_known(turn, step), &value, &why)) {
+    bool begins = turn->saga->steps[step].state == STEP_PENDING;
+    if (begins && def->items != NULL && !has_item(turn, step))
+        return;
+    if (def->when != NULL && begins) {
+        if (!eval(turn, def->when, saga_seen(turn, step), &value, &why)) {
             (void)fail_step(turn, step, &why);
             return;
         }

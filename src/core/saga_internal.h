@@ -105,8 +105,20 @@ int64_t saga_retry_at(const struct turn *turn, const struct retry_policy *policy
                       const struct attempt *attempt, int64_t retry_after_ms);
 bool saga_may_retry(const struct retry_policy *policy, int32_t failed);
 int64_t saga_time_add(int64_t time_ms, int64_t more_ms);
-// What is known before `step`: the start data merged with the results of completed steps.
+// What is known before `step`: the start data merged with the results of completed steps, those of
+// a distributed step under its name.
 struct slice saga_known(struct turn *turn, int32_t step);
+
+// --- saga_item.c: branches of a distributed step
+// The element of the list that the branch is for; absent when there is none. False with the reason
+// when there is no list, or it is longer than there are branches.
+bool saga_item(struct turn *turn, int32_t step, struct slice *item, struct why *why);
+// What the expressions of the step see: everything known, and `item` if it is for one.
+struct slice saga_seen(struct turn *turn, int32_t step);
+// What it gets without `input`: everything known, or its item.
+struct slice saga_given(struct turn *turn, int32_t step);
+// What is known with the results of a distributed step, whose first branch this is.
+struct slice saga_gather(struct turn *turn, int32_t first, struct slice known);
 
 // Room for one more element at the end; the array moves inside the arena when it is full.
 void *saga_grow(struct arena *arena, void *array, size_t count, size_t *cap, size_t size);

@@ -66,7 +66,7 @@ static bool name_region(struct turn *turn, int32_t step, int32_t home, struct sl
     if (def->region_expr == NULL)
         return true;
     enum ka_err err =
-        expr_eval(def->region_expr, saga_known(turn, step), turn->effects->arena, &value, &text);
+        expr_eval(def->region_expr, saga_seen(turn, step), turn->effects->arena, &value, &text);
     if (err == KA_OK && (slice_none(value) || json_type(value) != JSON_STRING))
         err = err_set(&text, KA_ERR_EXPR, "the region is not a text: %.*s", SLICE_FMT(value));
     if (err != KA_OK) {

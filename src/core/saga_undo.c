@@ -21,7 +21,7 @@ static struct slice undo_document(struct turn *turn, int32_t step)
     struct saga_step_state *st = &turn->saga->steps[step];
     struct slice input = st->input;
     if (turn->saga->def->steps[step].input == NULL)
-        input = saga_known(turn, step);
+        input = saga_given(turn, step);
     struct buf *scratch = turn->effects->scratch;
     size_t from = scratch->len;
     buf_str(scratch, "{\"input\":");

@@ -87,6 +87,8 @@ struct config_step {
     const char *dataclass; // NULL = that of the event
     const char *group;     // the parallel step whose branch it is; branches are neighbours
     bool collect;          // its branches wait for each other also when one has failed
+    const char *gather;    // of a distributed step: what its result is gathered under
+    const char *items;     // jq source: a list, one branch for each element; NULL = for regions
     const struct conf_node *node;
     const struct conf_node *group_node;
 };

@@ -216,6 +216,8 @@ struct raw_step {
     int32_t dataclass;
     struct conf_list parallel; // of struct raw_step
     int32_t join;
+    const char *const *distributed; // a list of regions; a jq program or "all", alone
+    int64_t branches_max;
     const struct conf_node *node;
 };
 

@@ -223,8 +223,10 @@ static void put_step(struct buf *buf, const struct config_step *step)
         buf_byte(buf, '}');
     }
     put_text(buf, "dataclass", step->dataclass);
+    put_text(buf, "gather", step->gather);
     put_text(buf, "group", step->group);
     put_text(buf, "input", step->input);
+    put_text(buf, "items", step->items);
     put_text(buf, "name", step->name);
     put_bool(buf, "optional", step->optional);
     put_bool(buf, "pivot", step->pivot);

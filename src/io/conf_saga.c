@@ -14,7 +14,7 @@ enum { COMPENSATE_ATTEMPTS = 10 };
 
 bool conf_refuse_step(struct conf *conf, const struct conf_node *node)
 {
-    static const char *const forms[] = {"distributed", "saga", "wait"};
+    static const char *const forms[] = {"saga", "wait"};
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         const struct conf_node *form = conf_child(node, forms[i]);
         if (form == NULL)
@@ -171,22 +171,42 @@ static void check_region(struct conf *conf, const struct raw_step *from,
                        DEF_NAME_MAX - 1 - strlen(REMOTE_PREFIX));
 }
 
+// Distributed over the elements of a list, not over regions.
+static bool has_items(const struct raw_step *step)
+{
+    const struct conf_node *node = conf_child(step->node, "distributed");
+    return node != NULL && node->type == CONF_NODE_STRING && strcmp(node->text, "all") != 0;
+}
+
 // What a branch can be, and what a parallel step has beside its branches.
 static void check_form(struct conf *conf, const struct raw_step *from, const char *group)
 {
     const struct conf_node *node = from->node;
     const struct conf_node *parallel = conf_child(node, "parallel");
     const struct conf_node *join = conf_child(node, "join");
-    static const char *const forms[] = {"distributed", "saga", "wait"};
+    static const char *const forms[] = {"saga", "wait"};
     bool refused = false;
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
         refused = refused || conf_child(node, forms[i]) != NULL;
     if (parallel == NULL && from->action == NULL && !refused && conf_child(node, "action") == NULL)
         conf_error(conf, node, "a step needs \"action\" or \"parallel\"");
-    if (parallel == NULL && join != NULL)
-        conf_error(conf, join, "\"join\" has no effect without \"parallel\"");
+    const struct conf_node *distributed = conf_child(node, "distributed");
+    if (parallel == NULL && distributed == NULL && join != NULL)
+        conf_error(conf, join, "\"join\" has no effect without \"parallel\" or \"distributed\"");
     if (parallel != NULL && group != NULL)
         conf_error(conf, parallel, "a branch of \"%s\" cannot be a parallel step itself", group);
+    if (distributed != NULL && group != NULL)
+        conf_error(conf, distributed, "a branch of \"%s\" cannot be a distributed step itself",
+                   group);
+    if (distributed != NULL && from->pivot)
+        conf_error(conf, conf_at(node, "pivot"), "a distributed step cannot be the pivot");
+    const struct conf_node *most = conf_child(node, "branches_max");
+    if (most != NULL && !has_items(from))
+        conf_error(conf, most,
+                   "\"branches_max\" has no effect without a \"distributed\" list of jq");
+    if (distributed != NULL && !has_items(from) && from->region != NULL)
+        conf_error(conf, conf_at(node, "region"),
+                   "\"region\" has no effect: \"distributed\" names the regions");
     for (size_t i = 0; parallel != NULL && i < node->count; i++) {
         const struct conf_node *child = &node->children[i];
         if (child != parallel && child != join && strcmp(child->name, "name") != 0)
@@ -237,7 +257,78 @@ static void build_step(struct conf *conf, const struct raw_step *from, struct co
                    "a step cannot be both pivot and optional: its failure would mean nothing");
 }
 
-// The branches of a parallel step stand in its place. NULL counts only.
+// The name stands in keys and records.
+static const char *branch_name(struct conf *conf, const struct raw_step *from, const char *name)
+{
+    if (strlen(name) >= DEF_NAME_MAX)
+        conf_error(conf, conf_at(from->node, "name"),
+                   "the name of the branch \"%s\" has more than %d characters", name,
+                   DEF_NAME_MAX - 1);
+    return name;
+}
+
+// One branch for each possible element of the list. NULL counts only.
+static size_t build_items(struct conf *conf, const struct raw_step *from, struct config_step *steps)
+{
+    size_t count = (size_t)from->branches_max;
+    for (size_t i = 0; steps != NULL && i < count; i++) {
+        if (i == 0)
+            build_step(conf, from, &steps[0]);
+        steps[i] = steps[0];
+        steps[i].gather = conf_text(conf, "%zu", i);
+        steps[i].name = branch_name(conf, from, conf_text(conf, "%s[%zu]", from->name, i));
+        steps[i].items = from->distributed[0];
+    }
+    if (steps != NULL)
+        check_expr(conf, from->node, "distributed", from->distributed[0]);
+    return count;
+}
+
+// One branch for each region that is named, or for each that runs sagas.
+static size_t build_regions(struct conf *conf, const struct raw_step *from,
+                            struct config_step *steps)
+{
+    const struct config *config = conf->config;
+    bool all = from->distributed[0] != NULL && strcmp(from->distributed[0], "all") == 0 &&
+               from->distributed[1] == NULL;
+    size_t count = 0;
+    for (size_t i = 0; all ? i < config->region_count : from->distributed[i] != NULL; i++) {
+        if (all && config->regions[i].hub)
+            continue;
+        struct raw_step branch = *from;
+        branch.region = all ? config->regions[i].name : from->distributed[i];
+        struct config_step *step = steps == NULL ? NULL : &steps[count];
+        if (step != NULL && count == 0)
+            build_step(conf, &branch, step);
+        else if (step != NULL)
+            check_way(conf, &branch);
+        count++;
+        if (step == NULL)
+            continue;
+        *step = steps[0];
+        step->region = step->gather = branch.region;
+        step->name = branch_name(conf, from, conf_text(conf, "%s.%s", from->name, branch.region));
+    }
+    if (count == 0 && steps != NULL)
+        conf_error(conf, conf_at(from->node, "distributed"), "\"distributed\" needs \"regions\"");
+    return count;
+}
+
+static size_t build_distributed(struct conf *conf, const struct raw_step *from,
+                                struct config_step *steps)
+{
+    size_t count =
+        has_items(from) ? build_items(conf, from, steps) : build_regions(conf, from, steps);
+    for (size_t i = 0; steps != NULL && i < count; i++) {
+        steps[i].group = from->name;
+        steps[i].group_node = from->node;
+        steps[i].collect = from->join == 1;
+        steps[i].pivot = false; // reported
+    }
+    return count;
+}
+
+// The branches of a parallel or distributed step stand in its place. NULL counts only.
 static size_t build_steps(struct conf *conf, const struct conf_list *list,
                           const struct raw_step *parent, struct config_step *steps)
 {
@@ -249,6 +340,11 @@ static size_t build_steps(struct conf *conf, const struct conf_list *list,
             check_form(conf, &raw[i], parent == NULL ? NULL : parent->name);
         if (parent == NULL && raw[i].parallel.count > 0) {
             count += build_steps(conf, &raw[i].parallel, &raw[i], at);
+            continue;
+        }
+        bool distributed = raw[i].distributed != NULL && raw[i].distributed[0] != NULL;
+        if (parent == NULL && distributed && raw[i].name != NULL) {
+            count += build_distributed(conf, &raw[i], at);
             continue;
         }
         count++;
@@ -291,7 +387,8 @@ static void check_order(struct conf *conf, const struct config_step *steps, size
                 conf_error(conf, conf_at(step->node, "name"),
                            "there is a step \"%s\" already, in line %d", step->name,
                            steps[j].node->line);
-        if (pivot != NULL && step->compensate != NULL)
+        bool said = i > 0 && step->node == step[-1].node; // of another branch
+        if (pivot != NULL && step->compensate != NULL && !said)
             conf_warn(conf, conf_at(step->node, "compensate"),
                       "\"%s\" comes after the pivot \"%s\": it is never compensated", step->name,
                       pivot->name);

@@ -224,10 +224,21 @@ static const struct conf_key step_keys[] = {
      .doc = "Branches, each written like a step with an `action`: they are in flight side by "
             "side, and the next step begins when all have ended. The step itself has a name, its "
             "branches and `join`, nothing else. See [Parallel steps](sagas.md#parallel-steps)."},
+    {"distributed", CONF_STRINGS, FIELD(raw_step, distributed), .shown = "none", .min = 1,
+     .max = DEF_STEPS_MAX,
+     .doc =
+         "One branch for each region of a list (`all`: for each of `regions`), or for each element "
+         "of the list that a jq program gives. See [Distributed "
+         "steps](sagas.md#distributed-steps)."},
+    {"branches_max", CONF_INT, FIELD(raw_step, branches_max), .fallback = "8", .min = 1,
+     .max = DEF_STEPS_MAX,
+     .doc = "With a `distributed` list of jq: a longer one fails the step. Each possible branch "
+            "counts "
+            "as a step."},
     {"join", CONF_ENUM, FIELD(raw_step, join), .fallback = "fail_fast", .choices = joins,
-     .doc = "With `parallel`: after the first branch that failed none is begun or tried again "
+     .doc = "With `parallel` and `distributed`: after the first branch that failed none is begun "
+            "or tried again "
             "(`fail_fast`), or all come to their end first (`collect`)."},
-    {"distributed", CONF_RESERVED, .doc = NULL},
     {"saga", CONF_RESERVED, .doc = NULL},
     {"wait", CONF_RESERVED, .doc = NULL},
     {"region", CONF_STRING, FIELD(raw_step, region),
@@ -265,8 +276,7 @@ static const struct conf_group step_group = {
     .title = "sagas.steps",
     .one = "a step",
     .doc = "In the order in which they run, at most 64 with all branches. Step forms "
-           "`distributed`, `saga`, `wait` and the key `consistency` are not available in this "
-           "version.",
+           "`saga`, `wait` and the key `consistency` are not available in this version.",
     .size = sizeof(struct raw_step),
     .node_offset = offsetof(struct raw_step, node),
     .refuse = conf_refuse_step,

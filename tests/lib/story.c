@@ -179,6 +179,10 @@ static void set_step(struct story *story, struct step_def *step, struct action_d
         step->pivot = true;
     } else if (strcmp(word, "collect") == 0) {
         step->collect = true;
+    } else if (strcmp(word, "gather") == 0) {
+        step->gather = keep(story, value);
+    } else if (strcmp(word, "items") == 0) {
+        step->items = compile(value);
     } else if (strcmp(word, "group") == 0) {
         const struct step_def *before = step == story->def->steps ? step : step - 1;
         bool same = before->group > 0 && strcmp(before->group_name, value) == 0;
@@ -297,6 +301,7 @@ void story_fini(struct story *story)
         expr_free(&story->def->steps[i].input);
         expr_free(&story->def->steps[i].compensate_input);
         expr_free(&story->def->steps[i].region_expr);
+        expr_free(&story->def->steps[i].items);
     }
     free(story->def);
     arena_fini(&story->lasting);

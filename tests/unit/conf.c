@@ -475,6 +475,38 @@ static void branches_stand_in_the_place_of_their_step(void **state)
     io_conf_free(&config);
 }
 
+static void a_distributed_step_has_a_branch_for_each_region_or_element(void **state)
+{
+    (void)state;
+    struct config *config = parse(
+        TOP "region = \"us\"; regions = ( { name = \"us\"; }, { name = \"eu\"; } );\n"
+            "residency = { rules = ( { class = \"public\"; target = \"closest\"; mode = "
+            "\"preferred\"; } ); };\n" ACTIONS SAGA(
+                "{ name = \"all\"; action = \"pay\"; distributed = \"all\"; optional = true; },"
+                "{ name = \"some\"; action = \"pay\"; distributed = [\"eu\"]; join = \"collect\"; "
+                "},"
+                "{ name = \"each\"; action = \"pay\"; distributed = \".items\"; branches_max = 3;"
+                " region = \".item.at\"; input = \".item\"; }"));
+    static const char *const names[] = {"all.us",  "all.eu",  "some.eu",
+                                        "each[0]", "each[1]", "each[2]"};
+    static const char *const regions[] = {"us", "eu", "eu", ".item.at", ".item.at", ".item.at"};
+    static const char *const keys[] = {"us", "eu", "eu", "0", "1", "2"};
+    const struct config_saga *saga = &config->sagas[0];
+    assert_int_equal(saga->step_count, 6);
+    for (size_t i = 0; i < 6; i++) {
+        assert_string_equal(saga->steps[i].name, names[i]);
+        assert_string_equal(saga->steps[i].region, regions[i]);
+        assert_string_equal(saga->steps[i].gather, keys[i]);
+        assert_int_equal(saga->steps[i].items != NULL, i > 2);
+        assert_int_equal(saga->steps[i].optional, i < 2);
+        assert_int_equal(saga->steps[i].collect, i == 2);
+    }
+    assert_non_null(strstr(saga->json.ptr,
+                           "\"gather\":\"2\",\"group\":\"each\",\"input\":\".item\","
+                           "\"items\":\".items\",\"name\":\"each[2]\""));
+    io_conf_free(&config);
+}
+
 static void every_shipped_file_loads(void **state)
 {
     (void)state;
@@ -525,6 +557,7 @@ int main(void)
         cmocka_unit_test(a_schema_counts_by_its_meaning),
         cmocka_unit_test(the_normalised_form_is_as_it_was),
         cmocka_unit_test(branches_stand_in_the_place_of_their_step),
+        cmocka_unit_test(a_distributed_step_has_a_branch_for_each_region_or_element),
         cmocka_unit_test(every_shipped_file_loads),
         cmocka_unit_test(the_page_of_all_keys_is_up_to_date),
     };

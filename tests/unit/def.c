@@ -164,6 +164,26 @@ static void neighbours_of_one_group_are_in_hand_together(void **state)
     def_free(&def);
 }
 
+#define EACH(name, key)                                                                            \
+    BRANCH(name, "\"gather\":\"" key "\",\"group\":\"g\",\"items\":\".items | map(.)\",")
+
+static void branches_of_a_list_share_its_expression(void **state)
+{
+    (void)state;
+    struct saga_def *def = NULL;
+    assert_int_equal(
+        load(SAGA(EACH("a[0]", "0") "," EACH("a[1]", "1") "," EACH("a[2]", "2"), ""), &def), KA_OK);
+    assert_string_equal(def->steps[2].gather, "2");
+    assert_ptr_equal(def->steps[2].items, def->steps[0].items);
+    assert_string_equal(expr_source(def->steps[0].items), ".items | map(.)");
+    def_free(&def);
+    assert_refused(SAGA(EACH("a[0]", "0") "," BRANCH("b", "\"group\":\"g\","), ""), KA_ERR_CONFIG,
+                   "items");
+    assert_refused(SAGA(BRANCH("a", "\"gather\":\"0\","), ""), KA_ERR_CONFIG, "gather");
+    assert_refused(SAGA(BRANCH("a", "\"group\":\"g\",\"items\":\".a\","), ""), KA_ERR_CONFIG,
+                   "items");
+}
+
 static void a_group_that_cannot_be_meant_is_refused(void **state)
 {
     (void)state;
@@ -243,6 +263,7 @@ int main(void)
         cmocka_unit_test(a_definition_is_what_its_normalised_form_says),
         cmocka_unit_test(what_the_configuration_writes_is_read_back),
         cmocka_unit_test(neighbours_of_one_group_are_in_hand_together),
+        cmocka_unit_test(branches_of_a_list_share_its_expression),
         cmocka_unit_test(a_group_that_cannot_be_meant_is_refused),
         cmocka_unit_test(forms_of_a_later_version_are_not_guessed_at),
         cmocka_unit_test(an_action_that_is_not_here_is_named),

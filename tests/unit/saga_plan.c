@@ -35,7 +35,8 @@ static const char file[] =
     "\"refund\"; },\n"
     "      { name = \"all\"; join = \"collect\"; parallel = (\n"
     "        { name = \"left\"; action = \"charge\"; compensate = \"refund\"; },\n"
-    "        { name = \"right\"; action = \"charge\"; compensate = \"refund\"; } ); } ); },\n"
+    "        { name = \"right\"; action = \"charge\"; compensate = \"refund\"; } ); },\n"
+    "      { name = \"each\"; distributed = \".items\"; action = \"charge\"; } ); },\n"
     "  { name = \"tiny\"; history = \"ends\"; steps = ( { name = \"one\"; action = \"check\"; } ); "
     "}\n"
     ");\n";
@@ -96,6 +97,10 @@ static void branches_stand_under_the_name_of_their_step(void **state)
     const char *all = strstr(out, "      all: side by side, all come to their end\n");
     const char *left = strstr(out, "   2    left          charge");
     const char *right = strstr(out, "   3    right         charge");
+    const char *each =
+        strstr(out, "      each: side by side\n       for each of    .items\n   4    each[0] ");
+    assert_non_null(each);
+    assert_null(strstr(out, "each[1]"));
     assert_true(at != NULL && all > at && left > all && right > left);
     assert_non_null(strstr(out, "  undone, last first: right + left, one\n"));
     assert_int_equal(plan(path, CMD_JSONL, "fan"), CMD_OK);
