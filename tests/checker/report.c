@@ -34,6 +34,7 @@ static const char *const kind_names[KINDS] = {
     [KIND_OUT_OF_ORDER] = "out_of_order",
     [KIND_REPEATED] = "repeated",
     [KIND_STATE_DIFFERS] = "state_differs",
+    [KIND_STEPS_AT_ONCE] = "steps_at_once",
     [KIND_STEP_MISSING] = "step_missing",
     [KIND_STEP_TWICE] = "step_twice",
     [KIND_UNDO_ORDER] = "undo_order",

@@ -291,6 +291,22 @@ static bool undone_in_order(const struct walk *walk, int32_t earlier)
     return true;
 }
 
+// Only branches of one parallel step are in flight side by side.
+static void check_alone(const struct walk *walk)
+{
+    for (int32_t i = 0; i < walk->store->steps.count; i++) {
+        const struct step_line *first = &walk->steps[i];
+        int64_t ended = first->ended > first->skipped ? first->ended : first->skipped;
+        for (int32_t j = 0; first->began > 0 && j < walk->store->steps.count; j++) {
+            const struct step_line *second = &walk->steps[j];
+            bool branches = first->group > 0 && first->group == second->group;
+            if (!branches && second->began > first->began && second->began < ended)
+                say_step(walk, KIND_STEPS_AT_ONCE, walk->store->steps.all[j]->text,
+                         "began before the one before it had ended");
+        }
+    }
+}
+
 static void check_undone(const struct walk *walk)
 {
     for (int32_t i = 0; i < walk->store->steps.count; i++) {
@@ -338,6 +354,7 @@ void rules_line(struct store *store, struct instance *instance)
         walk_event(&walk, &instance->events[i]);
     if (store->options->history == HISTORY_ENDS)
         return;
+    check_alone(&walk);
     if (walk.end == SAGA_COMPLETED)
         check_completed(&walk);
     if (walk.compensating > 0)

@@ -3,9 +3,7 @@
 // plant --app APP --fingerprints "$(checker --fingerprints)" [--sagas N] [--fault NAME] [--schemas
 // DIR] Writes the topics of an app as an engine would have left them after N sagas, aborted
 // transactions included, with at most one fault in it. The checker has to find that fault and
-// nothing else, so
-// --list prints each with the kind it is. The cluster is that of KASAGA_BOOTSTRAP.
-//
+// nothing else, so --list prints each with the kind it is. The cluster is that of KASAGA_BOOTSTRAP.
 // Nothing of the engine is in here: partitions come from librdkafka's murmur2, commands and states
 // from the published schemas.
 #include <avro.h>
@@ -21,8 +19,8 @@ enum { PARTITIONS = 3, TEXT_MAX = 512, WAIT_MS = 30000, VICTIM = 2 };
 // A line is a list of CODE[:STEP[:ATTEMPT[:FLAGS]]]. Codes: S C X Y K P R T are saga.started,
 // completed, compensating, compensated, stuck, paused, resumed, terminated; s c f r k l are
 // step.started, completed, failed, retrying, skipped, late; us uc uf ur are those of compensations.
-// Flags: m maybe done, t takeover. In front of a code: "+" leaves a sequence number out before it,
-// "=" writes the record twice, "!" writes it into the wrong partition, "~" behind the next one.
+// Flags: m maybe done, t takeover, g branch. In front of a code: "+" leaves a sequence number out
+// before it, "=" writes it twice, "!" into the wrong partition, "~" behind the next one.
 #define BEGIN "S c:validate s:reserve c:reserve s:charge c:charge "
 #define UNDO "X us:charge uc:charge us:reserve uc:reserve Y"
 static const char completed[] = BEGIN "s:ship c:ship C";
@@ -38,6 +36,7 @@ static const char *const strange[] = {
     BEGIN "s:ship f:ship X us:charge uf:charge K R k:charge us:reserve uc:reserve Y",
     "S c:validate s:reserve T",
     BEGIN "s:ship f:ship:1:m k:ship C",
+    BEGIN "c:a:1:g s:b:1:g f:ship:1:g c:b:1:g X us:b:1:g us:a:1:g uc:b:1:g uc:a:1:g T",
 };
 
 enum action {
@@ -80,6 +79,7 @@ static const struct fault {
     {"step-done-twice", "step_twice", BEGIN "c:charge s:ship c:ship C", AS_IS},
     {"step-done-again", "step_twice", BEGIN "s:charge:2 s:ship c:ship C", AS_IS},
     {"attempt-begun-twice", "attempt_twice", BEGIN "s:ship s:ship c:ship C", AS_IS},
+    {"steps-at-once", "steps_at_once", BEGIN "s:a s:ship:1:g c:a c:ship:1:g C", AS_IS},
     {"step-left-out", "step_missing", BEGIN "C", AS_IS},
     {"step-never-ended", "step_missing", BEGIN "s:ship C", AS_IS},
     {"undo-order", "undo_order",
@@ -571,7 +571,8 @@ static void put_history(const struct plant *plant, rd_kafka_t *client, const str
     if (strcmp(token->type, "saga.started") == 0)
         snprintf(data, sizeof data, "\"definition\":\"order\",\"version\":1,\"hash\":\"0123\"");
     else
-        snprintf(data, sizeof data, "\"index\":0%s%s",
+        snprintf(data, sizeof data, "\"index\":0%s%s%s",
+                 strchr(token->flags, 'g') != NULL ? ",\"group\":\"both\"" : "",
                  strchr(token->flags, 'm') != NULL ? ",\"maybe_done\":true" : "",
                  strchr(token->flags, 't') != NULL ? ",\"code\":\"takeover\"" : "");
     int len = snprintf(

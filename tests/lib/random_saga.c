@@ -28,17 +28,20 @@ static char *name_of(struct random_saga *random, const char *prefix, size_t inde
     return arena_str(&random->arena, slice_of(name, (size_t)len));
 }
 
-static struct expr *maybe_expr(struct random_saga *random, const char *source)
+static struct expr *must_compile(const char *source)
 {
     struct expr *expr = NULL;
     struct err_text text = {""};
-    if (!chance(random, 25))
-        return NULL;
     if (expr_compile(source, NULL, &expr, &text) != KA_OK) {
         fprintf(stderr, "%s: %s\n", source, text.text);
         abort();
     }
     return expr;
+}
+
+static struct expr *maybe_expr(struct random_saga *random, const char *source)
+{
+    return chance(random, 25) ? must_compile(source) : NULL;
 }
 
 static struct action_def *action_of(struct random_saga *random, const char *name)
@@ -81,6 +84,7 @@ static void group_steps(struct random_saga *random)
 {
     struct step_def *steps = random->def->steps;
     bool collect = chance(random, 30);
+    bool distributed = chance(random, 30);
     if (!chance(random, 50))
         return;
     int32_t group = 0;
@@ -92,6 +96,8 @@ static void group_steps(struct random_saga *random)
         steps[i].group = group;
         steps[i].group_name = name_of(random, "g", (size_t)group);
         steps[i].collect = collect;
+        steps[i].gather = distributed ? steps[i].name : NULL;
+        steps[i].items = distributed ? must_compile(".list") : NULL;
     }
 }
 
@@ -116,7 +122,8 @@ void random_saga_init(struct random_saga *random, uint64_t seed)
                                 .source = SLICE_LIT("/s"),
                                 .tenant = chance(random, 30) ? SLICE_LIT("acme") : SLICE_NONE,
                                 .data = chance(random, 80)
-                                            ? SLICE_LIT("{\"id\":\"x\",\"n\":1,\"flag\":true}")
+                                            ? SLICE_LIT("{\"id\":\"x\",\"n\":1,\"flag\":true,"
+                                                        "\"list\":[{\"n\":2},{\"n\":3}]}")
                                             : SLICE_LIT("{\"id\":\"x\",\"n\":1}")};
     if (saga_new(random->def, SLICE_LIT("random/x"), (int64_t)random_draw(random, 1000000), command,
                  &random->arena, &random->saga, &random->text) != KA_OK)
@@ -129,6 +136,7 @@ void random_saga_fini(struct random_saga *random)
         expr_free(&random->def->steps[i].when);
         expr_free(&random->def->steps[i].input);
         expr_free(&random->def->steps[i].compensate_input);
+        expr_free(&random->def->steps[i].items);
     }
     free(random->def);
     arena_fini(&random->arena);
