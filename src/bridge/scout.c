@@ -304,6 +304,8 @@ static enum ka_err list_targets(struct scout *scout, struct scout_view *view, st
         bool known = before != NULL && before->target_partitions > 0 && before->blocked[0] == '\0';
         if (topic->target_partitions > 0 && !known && !topic->inbox)
             scout_check_target(scout, topic);
+        else if (before != NULL)
+            topic->target_max = before->target_max;
         if (topic->target_partitions == 0 && before != NULL) // why it could not be created
             memcpy(topic->blocked, before->blocked, sizeof topic->blocked);
     }
@@ -413,6 +415,8 @@ static void make_target(struct scout *scout, const char *name)
         io_kafka_partition_count(scout->config.target, topic->target, SCOUT_CALL_MS,
                                  &topic->target_partitions, &text) != KA_OK)
         topic->target_partitions = 0; // the next look sees it
+    if (topic->target_partitions > 0 && !topic->inbox)
+        scout_check_target(scout, topic);
     put_view(scout, view);
 }
 

@@ -100,6 +100,7 @@ void scout_check_target(struct scout *scout, struct link_mirror *topic)
         return;
     const char *times = io_kafka_setting(&found, "message.timestamp.type");
     const char *largest = io_kafka_setting(&found, "max.message.bytes");
+    topic->target_max = largest[0] == '\0' ? 0 : strtoll(largest, NULL, 10);
     if (strcmp(times, "LogAppendTime") == 0) {
         err_set(&text, KA_ERR_CONFIG,
                 "message.timestamp.type=LogAppendTime: the times of the records would be lost");

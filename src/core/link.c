@@ -178,6 +178,11 @@ void link_part_aim(struct link_part *part, struct slice target, bool inbox)
         part->wants_target = false;
 }
 
+void link_part_limit(struct link_part *part, size_t record_max)
+{
+    part->record_max = record_max;
+}
+
 void link_part_read(struct link_part *part)
 {
     KA_ASSERT(part->now.state == LINK_WAITING && !part->skipping);
@@ -277,6 +282,22 @@ static void put_out(struct links *links, const struct link_part *part, const str
     links->stats.bytes += (int64_t)(record->key.len + record->value.len);
 }
 
+static bool is_too_large(const struct links *links, const struct link_part *part, size_t size,
+                         struct err_text *text)
+{
+    if (size > links->config.record_max)
+        snprintf(text->text, sizeof text->text,
+                 "the record has about %zu bytes, record_max here is %zu", size,
+                 links->config.record_max);
+    else if (part->record_max > 0 && size > part->record_max && KA_RULE(RULE_LINK_LIMIT))
+        snprintf(text->text, sizeof text->text,
+                 "the record has about %zu bytes, max.message.bytes of %s is %zu", size,
+                 part->target, part->record_max);
+    else
+        return false;
+    return true;
+}
+
 // Decides about one record. False: it was not taken, the part does not go on.
 static bool take(struct links *links, struct link_part *part, const struct record *record,
                  struct lane_batch *batch)
@@ -304,10 +325,7 @@ static bool take(struct links *links, struct link_part *part, const struct recor
         stop_at(part, record, "a command without a key");
         return false;
     }
-    if (size > links->config.record_max) {
-        snprintf(text.text, sizeof text.text,
-                 "the record has about %zu bytes, record_max here is %zu", size,
-                 links->config.record_max);
+    if (is_too_large(links, part, size, &text)) {
         stop_at(part, record, text.text);
         return false;
     }

@@ -52,6 +52,7 @@ struct link_part {
     char target[LANE_TOPIC_MAX];
     int32_t partition;
     bool inbox;               // copied as commands: the key decides the partition
+    size_t record_max;        // bytes of a record that the target takes; 0 = not known
     bool wants_target;        // a record waits for the topic here, see link_part_aim
     int64_t serial;           // another one whenever what was read before does not count any more
     struct link_mark now;     // with the open transaction
@@ -105,6 +106,9 @@ struct link_part *link_part_begin(struct links *links, struct lane_partition *sl
 // is read all the same: what is dropped needs none. The first record that does sets wants_target
 // and lets the part wait; a topic of which nothing is copied is never created.
 void link_part_aim(struct link_part *part, struct slice target, bool inbox);
+// A record that is larger stops the part, with its reason, and not the lane with a refused
+// delivery.
+void link_part_limit(struct link_part *part, size_t record_max);
 // The source agrees with the progress: it is read, from settled.next on.
 void link_part_read(struct link_part *part);
 // It is to be compared with the source (again) before it is read on; `why` for those who look.

@@ -319,6 +319,7 @@ static void aim(struct link_feed *feed, struct link_part *part, const struct lin
     bool there =
         topic->inbox ? topic->target_partitions > 0 : topic->target_partitions > part->partition;
     link_part_aim(part, slice_str(there ? topic->target : ""), topic->inbox);
+    link_part_limit(part, (size_t)topic->target_max);
     if (part->wants_target && topic->blocked[0] == '\0')
         feed->doors.want(feed->doors.context, topic->name);
 }

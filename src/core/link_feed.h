@@ -15,6 +15,7 @@ struct link_mirror {
     int32_t partitions;        // in the source
     int32_t first;             // at the first look; 0 = it was not there
     int32_t target_partitions; // 0 = it does not exist here
+    int64_t target_max;        // bytes of a record that it takes; 0 = not known
     bool inbox;
     char blocked[LINK_TEXT_MAX]; // why nothing may be copied to it as it is; empty = it may
 };

@@ -36,6 +36,7 @@ enum {
     RULE_LINK_RANGE = 47,       // the progress lies before the end of the source
     RULE_LINK_OVERTAKEN = 48,   // … and not before its begin
     RULE_LINK_FINGERPRINT = 49, // the last record is the one that was read
+    RULE_LINK_LIMIT = 53,       // what the topic here does not take is never produced
     RULE_LINK_AT_REST = 52,     // … when no open transaction has anything of the partition
     RULE_LINK_SKIP = 50         // a skip is obeyed only where the operator saw the partition
 };

@@ -7,6 +7,7 @@ static const struct sim_rule rules[] = {
     {RULE_LINK_PROGRESS, "the progress is in the transaction of the copies"},
     {RULE_LINK_SERIAL, "what was read before a suspicion or a skip is passed by"},
     {RULE_LINK_ORIGIN, "what came by a link is not copied on"},
+    {RULE_LINK_LIMIT, "what the topic here does not take is never produced"},
     {RULE_LINK_COMMITTED, "the source is read read_committed"},
     {RULE_LINK_COMPARE, "the source is compared before it is read"},
     {RULE_LINK_AT_REST, "and that when no open transaction has anything of it"},

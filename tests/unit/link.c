@@ -260,6 +260,23 @@ static void a_suspicion_within_a_transaction_that_is_aborted_loses_nothing(void 
     assert_int_equal(part->now.next, 14);
 }
 
+static void a_record_too_large_for_its_topic_stops_the_part_before_it(void **state)
+{
+    struct fixture *f = *state;
+    static const char value[1300];
+    struct link_part *part = begun(f, 10);
+    struct record record = {.offset = 10, .key = SLICE_LIT("k"), .value = {value, 900}};
+    link_part_limit(part, 1600);
+    give(f, part, part->serial, &record);
+    assert_int_equal(part->now.state, LINK_READING);
+    record.offset = 11;
+    record.value.len = sizeof value;
+    give(f, part, part->serial, &record);
+    assert_int_equal(part->now.state, LINK_STOPPED);
+    assert_int_equal(part->now.next, 11);
+    assert_non_null(strstr(part->now.why, "max.message.bytes of eu.orders is 1600"));
+}
+
 static void a_record_too_large_for_here_stops_the_part_before_it(void **state)
 {
     struct fixture *f = *state;
@@ -552,6 +569,7 @@ int main(void)
         CASE(what_was_read_twice_is_copied_once),
         CASE(what_was_read_before_a_suspicion_does_not_count),
         CASE(a_suspicion_within_a_transaction_that_is_aborted_loses_nothing),
+        CASE(a_record_too_large_for_its_topic_stops_the_part_before_it),
         CASE(a_record_too_large_for_here_stops_the_part_before_it),
         CASE(a_stop_that_is_aborted_is_met_again),
         CASE(without_a_topic_here_the_first_record_waits),

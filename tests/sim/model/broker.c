@@ -2,7 +2,7 @@
 // Partitions: data and control records in one sequence of offsets, the last stable offset, and what
 // a partition knows of its producers (epoch, sequence, the open transaction). The fate of a record
 // is noted when its marker is written, so a read_committed reader need not carry aborted lists.
-#include "sim.h"
+#include "links.h"
 
 #include "core/hash.h"
 
@@ -101,6 +101,8 @@ static enum sim_code too_large(struct sim *sim, const struct sim_log *log,
 // Some starts cannot be written, for a reason that nobody could know before.
 static bool refused(const struct sim *sim, const struct sim_log *log, const struct sim_out *out)
 {
+    if (sim->links != NULL)
+        return out->value.len > (log->topic == TOPIC_USER ? TOPIC_MAX : VALUE_MAX);
     if (out->value.len > VALUE_MAX && log->topic != TOPIC_STATE)
         return true;
     if (log->topic != TOPIC_HISTORY || sim->swarm.refuse == 0 || out->value.len < HEAD ||

@@ -296,6 +296,7 @@ static void check_read(struct sim *sim, int index, const struct sim_record *reco
         return; // a user's own
     struct sim_source *source = &links->sources[born->cluster][born->log];
     bool again = born->copies++ > 0;
+    sim->stats.copies++;
     if (sim->options.canary && !links->doubled)
         links->doubled = again = true;
     if (again)

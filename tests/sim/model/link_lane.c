@@ -355,6 +355,7 @@ static void on_look(struct sim_lane *lane, const struct sim_ask *ask)
                  sim_topic_name(copied[t] == TOPIC_OUT ? TOPIC_INBOX : TOPIC_USER));
         mirror->partitions = ask->partitions[t];
         mirror->target_partitions = target_partitions(lane, t);
+        mirror->target_max = copied[t] == TOPIC_USER ? TOPIC_MAX : 0;
         mirror->inbox = copied[t] == TOPIC_OUT && lane->sim->links->commands;
     }
     link->looked_us = ask->executed_us;
@@ -645,8 +646,7 @@ void sim_link_free(struct sim_lane *lane)
 {
     if (lane->link == NULL)
         return;
-    lane->sim->stats.sagas += links_stats(lane->link->links)->copied;
-    lane->sim->stats.completed += links_stats(lane->link->links)->dropped;
+    lane->sim->stats.dropped += links_stats(lane->link->links)->dropped;
     link_feed_free(&lane->link->feed);
     links_free(&lane->link->links);
 }

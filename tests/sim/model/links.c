@@ -173,7 +173,7 @@ static bool is_open(const struct sim *sim, int log)
     return true;
 }
 
-static void fill(struct sim *sim, struct sim_record *record, int id, bool bad)
+static void fill(struct sim *sim, struct sim_record *record, int id, bool bad, bool of_in)
 {
     static char pad[LINK_RECORD_MAX + 100];
     struct header *headers = arena_alloc(&sim->arena, 4 * sizeof *headers);
@@ -195,8 +195,8 @@ static void fill(struct sim *sim, struct sim_record *record, int id, bool bad)
                                        sim_copy(sim, slice_of((const char *)&id, sizeof id))};
     if (bad && kind < 5)
         headers[count++] = (struct header){ORIGIN_HEADER, SLICE_LIT("\x07nobody")};
-    else if (bad)
-        record->value = slice_of(pad, sizeof pad);
+    else if (bad) // `in` takes less than a record may have
+        record->value = slice_of(pad, kind == 9 || !of_in ? sizeof pad : TOPIC_MAX + 100);
     if (sim_draw(sim, 3) == 0)
         headers[count++] = (struct header){SLICE_LIT("h"), SLICE_LIT("")};
     record->headers = headers;
@@ -208,6 +208,7 @@ static void write_record(struct sim *sim, int index, const struct sim_user_trans
     struct sim_links *links = sim->links;
     struct sim_log *log = &sim->logs[index];
     int id = links->born_count++;
+    sim->stats.born++;
     KA_ASSERT(id < links->born_cap);
     bool bad = sim_hit(sim, FAULT_BAD_RECORD, links->bad);
     links->born[id] = (struct sim_born){.cluster = (int8_t)sim->cluster,
@@ -216,7 +217,7 @@ static void write_record(struct sim *sim, int index, const struct sim_user_trans
                                         .bad = bad,
                                         .offset = log->count};
     struct sim_record *record = sim_append(sim, log);
-    fill(sim, record, id, bad);
+    fill(sim, record, id, bad, log->topic == TOPIC_USER);
     record->fate = in == NULL ? FATE_COMMITTED : FATE_OPEN;
     if (in != NULL) {
         record->pid = (int8_t)in->pid;

@@ -12,6 +12,7 @@
 enum {
     INBOX_SHARDS = 3,
     LINK_RECORD_MAX = 2500,
+    TOPIC_MAX = 1400, // max.message.bytes of `in`
     COPIED_TOPICS = 2 // `in` and `out`
 };
 #define SIM_EPOCH_MS INT64_C(1767225600000)

@@ -120,10 +120,14 @@ static void print_kinds(const char *title, const char *const *names, const int64
 
 static void print_figures(const struct sim_stats *stats, double took)
 {
-    printf("# %lld seeds in %.1f s: %.1f simulated hours, %lld sagas (%lld completed, %lld "
-           "compensated), %lld events\n",
-           (long long)stats->runs, took, (double)stats->sim_ms / 3.6e6, (long long)stats->sagas,
-           (long long)stats->completed, (long long)stats->compensated, (long long)stats->events);
+    printf("# %lld seeds in %.1f s: %.1f simulated hours, %lld events, ", (long long)stats->runs,
+           took, (double)stats->sim_ms / 3.6e6, (long long)stats->events);
+    if (suite->links)
+        printf("%lld records, %lld copies, %lld dropped, %lld stops\n", (long long)stats->born,
+               (long long)stats->copies, (long long)stats->dropped, (long long)stats->stuck);
+    else
+        printf("%lld sagas (%lld completed, %lld compensated)\n", (long long)stats->sagas,
+               (long long)stats->completed, (long long)stats->compensated);
     printf("# %lld transactions, %lld aborts, %lld unclear outcomes, %lld processes killed, %lld "
            "restores, %lld fenced, %lld calls, %lld runs replayed\n",
            (long long)stats->transactions, (long long)stats->aborts, (long long)stats->unclear,

@@ -44,6 +44,7 @@ extern const char *const sim_request_names[REQ_TYPES];
 struct sim_stats {
     int64_t runs, events, sim_ms, sagas, completed, compensated, transactions, aborts, unclear;
     int64_t records, takeovers, restores, invocations, stuck, replayed, kills;
+    int64_t born, copies, dropped; // of links: by users, seen by readers, by lanes (also in vain)
     int64_t injected[FAULT_KINDS];
     int64_t hit[FAULT_KINDS];
     int64_t effects[EFFECT_TYPES];
