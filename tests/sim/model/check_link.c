@@ -103,7 +103,7 @@ static int expected(const struct sim *source, int log, int life, int64_t from, i
     int64_t count = old ? of->old_count : source->logs[log].count;
     int found = 0;
     if (to > count)
-        return -1;
+        return from == to ? 0 : -1;
     for (int64_t at = from; at < to; at++) {
         const struct sim_record *record = &records[at];
         if (record->kind != RECORD_DATA || record->fate == FATE_ABORTED)
@@ -231,7 +231,7 @@ static void check_progress(struct sim *sim, const struct sim_record *record, str
     if (begins && !agrees(source, copies, log, of->at_life, of->next, end))
         of->next = source->logs[log].start;                    // what was gone before it was begun
     bool other = of->at_life < of->life && end > of->shared && // else they are the same
-                 (of->next <= of->shared || is_blind(of));
+                 end <= source->logs[log].count && (of->next <= of->shared || is_blind(of));
     if (other && agrees(source, copies, log, of->life, of->next, end)) {
         if (is_blind(of))
             excuse(source->links, source->cluster, log, 0, of->next);

@@ -26,6 +26,7 @@ struct sim_ask {
     struct sim_lane *lane;
     struct sim *at; // the cluster that is asked
     bool failed;    // nobody has answered
+    int64_t executed_us;
     // FETCH
     int log;
     uint32_t version;
@@ -33,7 +34,6 @@ struct sim_ask {
     enum ka_err error;
     struct sim_fetched fetched;
     // LOOK
-    int64_t executed_us;
     int partitions[COPIED_TOPICS];
     int64_t ends[LINK_LOGS];
     // RANGE, RECORD
@@ -176,6 +176,8 @@ static void on_fetched(struct sim_lane *lane, const struct sim_ask *ask)
     if (!reading->open || ask->version != reading->version)
         return;
     reading->fetching = false;
+    if (ask->executed_us > 0)
+        reading->asked_us = ask->executed_us;
     if (ask->failed && sim_hit(sim, FAULT_SOURCE_ERROR, sim->links->source_error * 20))
         lane->link->broken = true;
     if (ask->error == KA_ERR_DIVERGED ||
@@ -304,7 +306,6 @@ static void suspect(struct sim_lane *lane, const char *topic, int32_t partition,
 static void execute_look(struct sim_ask *ask)
 {
     struct sim *at = ask->at;
-    ask->executed_us = at->now_us;
     for (int t = 0; t < COPIED_TOPICS; t++) {
         ask->partitions[t] = sim_missing(at, copied[t]) ? 0 : sim_links_partitions(at, copied[t]);
         for (int p = 0; p < ask->partitions[t]; p++) {
@@ -479,6 +480,7 @@ static void execute(struct sim_ask *ask)
     struct sim *sim = lane->sim;
     if (lane->life->dead)
         return;
+    ask->executed_us = sim->now_us;
     if (ask->type == ASK_LOOK && is_cut(sim))
         ask->failed = true;
     else if (ask->type == ASK_FETCH)

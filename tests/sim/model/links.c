@@ -166,7 +166,12 @@ static bool is_open(const struct sim *sim, int log)
     const struct sim *target = sim->links == NULL ? NULL : sim->world->clusters[1 - sim->cluster];
     for (int w = 0; source->gate_us > 0 && w < target->swarm.workers; w++) {
         const struct sim_life *life = target->workers[w].life;
-        if (life != NULL && !life->dead && life->lanes[0]->link->looked_us <= source->gate_us)
+        const struct sim_link *link = life == NULL ? NULL : life->lanes[0]->link;
+        if (link == NULL || life->dead)
+            continue;
+        const struct sim_reading *reading = &link->readings[log];
+        bool reads = reading->open && !reading->dead && reading->asked_us <= source->gate_us;
+        if (link->looked_us <= source->gate_us || reads)
             return false;
     }
     source->gate_us = 0;
@@ -424,10 +429,13 @@ void sim_links_chaos(struct sim *sim)
 static int64_t way_on(const struct sim *sim, const struct sim_source *source, int index)
 {
     const struct sim_log *log = &sim->logs[index];
-    if (source->at_life != source->life && source->next > source->shared)
+    bool lost = source->at_life != source->life && source->next > source->shared;
+    if (lost || source->next > log->count)
         return source->shared > log->start ? source->shared : log->start;
-    return source->next < log->start ? log->start
-                                     : sim_links_ahead(log->records, log->count, source->next) + 1;
+    if (source->next < log->start)
+        return log->start;
+    int64_t bad = sim_links_ahead(log->records, log->count, source->next);
+    return bad < log->count ? bad + 1 : log->count;
 }
 
 static void skip(struct sim *target, int index)

@@ -101,7 +101,8 @@ struct sim_fetched {
 struct sim_reading { // a partition that the reader reads
     bool open;
     bool fetching;
-    bool dead; // an error was told
+    bool dead;        // an error was told
+    int64_t asked_us; // the source has answered what was asked then
     uint32_t version;
     int64_t next; // to be fetched
     struct sim_fetched queue;
