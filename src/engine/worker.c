@@ -312,8 +312,8 @@ static void name_regions(struct worker *worker)
     char topic[LANE_TOPIC_MAX + 100];
     worker->warm[worker->warm_count++] = worker->audit;
     for (int32_t i = 0; i < residency->region_count; i++) {
-        if (i == residency->here)
-            continue;
+        if (i == residency->here || (residency->hubs >> i & 1))
+            continue; // nothing is sent to a hub
         snprintf(topic, sizeof topic, "%s%.*s", worker->out_prefix,
                  SLICE_FMT(residency->regions[i]));
         worker->warm[worker->warm_count++] = arena_str(&worker->names, slice_str(topic));

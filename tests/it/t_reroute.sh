@@ -15,7 +15,7 @@ region_conf() {
     cat >"$dir/$1.conf" <<CONF
 app = "$app"; region = "$1"; shards = 4;
 kafka = { bootstrap = "$2"; };
-regions = ( { name = "us"; }, { name = "eu"; } );
+regions = ( { name = "us"; }, { name = "eu"; }, { name = "reports"; role = "hub"; rtt = "1ms"; } );
 residency = { personal = "email";
   rules = ( { region = "eu"; class = "personal"; target = "eu"; },
             { class = "public"; target = "closest"; mode = "preferred"; } ); };
