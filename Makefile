@@ -41,7 +41,8 @@ BIN     := $(if $(MAIN),$(BUILD)/kasaga)
 TLIB    := $(call obj,tests/lib/*.c)
 SIM     := $(call prog,tests/sim/*.c)
 SIMLIB  := $(call obj,tests/sim/model/*.c) $(patsubst src/core/%.c,$(BUILD)/sim/%.o,$(wildcard src/core/*.c))
-TESTS   := $(call prog,tests/unit/*.c tests/golden/*.c) $(SIM) $(call prog,tests/mock/*.c)
+REPLAYS := $(patsubst tests/fuzz/%.c,$(BUILD)/tests/replay/%,$(wildcard tests/fuzz/*.c))
+TESTS   := $(call prog,tests/unit/*.c tests/golden/*.c) $(REPLAYS) $(SIM) $(call prog,tests/mock/*.c)
 IT      := $(wildcard tests/it/t_*.sh) $(call prog,tests/it/t_*.c)
 FUZZ    := $(call prog,tests/fuzz/*.c)
 CHECKER := $(if $(wildcard tests/checker/*.c),$(BUILD)/checker)
@@ -85,7 +86,11 @@ $(BUILD)/tests/sim/%.o: DEFS := -D_GNU_SOURCE -DKA_SIM -Isrc -Itests/lib
 $(SIM): %: %.o $(SIMLIB)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) $^ -lm -o $@
-$(filter-out $(SIM),$(TESTS)) $(IT:%.sh=): %: %.o $(TLIB) $(LIB)
+$(REPLAYS): $(BUILD)/tests/replay/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay/main.o $(LIB)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(LINK) $^ $(LIBS) -o $@
+$(filter-out $(SIM) $(REPLAYS),$(TESTS)) $(IT:%.sh=): %: %.o $(TLIB) $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(LINK) $^ $(LIBS) -lcmocka -o $@
 $(FUZZ): %: %.o $(LIB)

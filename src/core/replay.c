@@ -163,7 +163,12 @@ static enum ka_err answer(struct replay *replay, const struct invocation *call,
                                .result = replay_result(doc)};
     if (event.step == call->step)
         replay->called = (size_t)(call - replay->effects.invocations) + 1;
-    return move(replay, &event, text);
+    enum ka_err err = move(replay, &event, text);
+    // The call would be waited for for ever.
+    if (err == KA_OK && event.step != call->step &&
+        replay->compared == replay->effects.transition_count)
+        return err_set(text, KA_ERR_DIFFERS, "the core does nothing here");
+    return err;
 }
 
 // The step that the event has come to ran where this document of it says. One that failed before an
