@@ -166,6 +166,18 @@ static void put_loads(const struct residency *residency, const struct residency_
     }
 }
 
+static void put_available(const struct residency *residency, uint64_t regions, struct buf *buf)
+{
+    const char *between = ": available ";
+    for (int32_t i = 0; i < residency->region_count; i++) {
+        if (!(regions >> i & 1))
+            continue;
+        buf_str(buf, between);
+        buf_slice_put(buf, residency->regions[i]);
+        between = ", ";
+    }
+}
+
 void placement_explain(const struct residency *residency, const struct residency_link *links,
                        const struct placement_question *question, const struct placement *placement,
                        struct buf *buf)
@@ -188,8 +200,10 @@ void placement_explain(const struct residency *residency, const struct residency
             buf_str(buf, " instead");
         }
         break;
-    case PLACED_LOCAL_DATA:
     case PLACED_DISTRIBUTED:
+        put_available(residency, placement->regions, buf);
+        break;
+    case PLACED_LOCAL_DATA:
     case PLACED_BY_DEFAULT:
         break;
     }

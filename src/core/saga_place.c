@@ -129,7 +129,8 @@ static bool ask(struct turn *turn, int32_t step, struct placement_question *ques
         return fail(turn, why, "unknown_tenant", &text);
     question->local_data = def->local_data;
     question->anywhere = def->least_loaded;
-    if (def->local_data || def->least_loaded)
+    question->distributed = def->gather != NULL && def->items == NULL;
+    if (def->local_data || def->least_loaded || question->distributed)
         return true;
     if (!name_region(turn, step, question->home, &name, why))
         return false;
@@ -150,6 +151,23 @@ static void explain(struct turn *turn, const struct placement_question *question
     turn->placement = saga_take(turn, from);
 }
 
+// The branch of a distributed step is for one region and for no other: when that is down it waits,
+// and ends by its timeout.
+static bool place_branch(struct turn *turn, int32_t step, struct residency_question *question,
+                         struct why *why)
+{
+    const struct residency *residency = turn->effects->residency;
+    struct saga_step_state *st = &turn->saga->steps[step];
+    struct slice name = slice_str(turn->saga->def->steps[step].region);
+    question->destination = residency_region(residency, name);
+    struct residency_answer answer = residency_decide(residency, turn->effects->links, question);
+    if (answer.verdict == RESIDENCY_REFUSED)
+        return refuse(turn, step, question, &answer, why);
+    bool here = question->destination == residency->here;
+    st->region = here ? SLICE_NONE : residency->regions[question->destination];
+    return true;
+}
+
 bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why *why)
 {
     const struct step_def *def = &turn->saga->def->steps[step];
@@ -167,12 +185,12 @@ bool saga_place(struct turn *turn, int32_t step, struct slice input, struct why 
         return false;
     question.dataclass = saga_data_class(turn->saga, step, input, residency, turn->effects->arena);
     struct placement placement = placement_decide(residency, turn->effects->links, &question);
-    if (placement.outcome == PLACEMENT_REFUSED) {
-        struct residency_question refused = {question.dataclass, question.home, question.preferred};
-        return refuse(turn, step, &refused, &placement.answer, why);
-    }
-    KA_ASSERT(placement.outcome != PLACEMENT_DISTRIBUTED); // a step runs in one region
+    struct residency_question asked_for = {question.dataclass, question.home, question.preferred};
+    if (placement.outcome == PLACEMENT_REFUSED)
+        return refuse(turn, step, &asked_for, &placement.answer, why);
     explain(turn, &question, &placement);
+    if (placement.outcome == PLACEMENT_DISTRIBUTED)
+        return place_branch(turn, step, &asked_for, why);
     st->region =
         placement.outcome == PLACEMENT_LOCAL ? SLICE_NONE : residency->regions[placement.region];
     return true;

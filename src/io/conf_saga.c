@@ -148,7 +148,7 @@ static void check_region(struct conf *conf, const struct raw_step *from,
             conf_error(conf, declared, "\"dataclass\" has no effect without \"region\"");
         return;
     }
-    if (intensive != NULL && strcmp(intensive, "data") == 0)
+    if (intensive != NULL && strcmp(intensive, "data") == 0 && from->distributed == NULL)
         conf_warn(conf, conf_at(node, "region"),
                   "\"region\" has no effect: \"%s\" is intensive in data and runs here",
                   step->action->name);
@@ -311,6 +311,11 @@ static size_t build_regions(struct conf *conf, const struct raw_step *from,
     }
     if (count == 0 && steps != NULL)
         conf_error(conf, conf_at(from->node, "distributed"), "\"distributed\" needs \"regions\"");
+    const struct config_action *action = count == 0 || steps == NULL ? NULL : steps[0].action;
+    if (action != NULL && action->intensive != NULL && strcmp(action->intensive, "data") == 0)
+        conf_error(conf, conf_at(from->node, "distributed"),
+                   "\"%s\" is intensive in data: it runs here and in no other region",
+                   action->name);
     return count;
 }
 
