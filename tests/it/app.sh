@@ -8,10 +8,13 @@ steps=validate,reserve,charge,ship
 export KASAGA_CONFIG=$conf KASAGA_PLUGINS=${KASAGA_PLUGINS:-$KASAGA_BUILD/plugins}
 
 # write_conf [line...]: lines go to the top level of the file. One order in ten is refused at its
-# third step. Overrides: $shards, $inline, $action_keys (of the charge), $saga_keys. Two shard lanes in
-# a worker, whatever the machine, unless a line says otherwise.
+# third step. Overrides: $shards, $inline, $action_keys (of the charge), $saga_keys; $parallel: the second
+# and the third step are branches of one. Two shard lanes in a worker, whatever the machine, unless a line
+# says otherwise.
 write_conf() {
     [[ $* == *'lanes ='* || ${shards:-12} == 1 ]] || set -- 'lanes = { shard = 2; };' "$@"
+    local fork='' join=','
+    [ -z "${parallel:-}" ] || fork='{ name = "pay"; parallel = (' join='); },'
     cat >"$conf" <<EOF
 app = "$app";
 region = "test";
@@ -34,8 +37,9 @@ sagas = (
     ${saga_keys:-}
     steps = (
       { name = "validate"; action = "order.validate"; },
+      $fork
       { name = "reserve";  action = "stock.reserve";  compensate = "stock.release"; },
-      { name = "charge";   action = "payment.charge"; compensate = "payment.refund"; },
+      { name = "charge";   action = "payment.charge"; compensate = "payment.refund"; }$join
       { name = "ship";     action = "parcel.book";    compensate = "parcel.cancel"; }
     ); }
 );

@@ -55,7 +55,7 @@ one() {
     local point=$1 hit=$2
     shards=6 inline=true rate=100 # two for each lane, one when a third worker joins
     case $point in
-    *dispatch* | invocation* | result*) inline=false ;;
+    *dispatch* | invocation* | result*) inline=false parallel=1 ;; # branches are in flight
     *abort*) # its offsets are on their way for most of the time, so a rebalance meets them
         via=$front
         px "delay TxnOffsetCommit client=v-$point-$hit. ms=700" >/dev/null
