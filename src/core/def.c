@@ -224,6 +224,8 @@ static enum ka_err get_group(struct load *load, struct slice object, struct step
         return wrong(load, "gather", "of a branch");
     if (err == KA_OK && step->gather == NULL && step->items != NULL)
         return wrong(load, "items", "of a distributed step");
+    if (err == KA_OK && step->gather != NULL && step->items == NULL && step->region == NULL)
+        return wrong(load, "region", "the name of one, of a distributed step");
     // There would be no way back for the branches that are still in flight.
     if (err == KA_OK && step->group_name != NULL && step->pivot)
         return wrong(load, "pivot", "possible in a branch");

@@ -160,6 +160,11 @@ static bool place_branch(struct turn *turn, int32_t step, struct residency_quest
     struct saga_step_state *st = &turn->saga->steps[step];
     struct slice name = slice_str(turn->saga->def->steps[step].region);
     question->destination = residency_region(residency, name);
+    struct err_text text = {""};
+    if (question->destination == REGION_NONE) { // the definition is older than the list of regions
+        (void)err_set(&text, KA_ERR_CONFIG, "region \"%.*s\" is none of regions", SLICE_FMT(name));
+        return fail(turn, why, "unknown_region", &text);
+    }
     struct residency_answer answer = residency_decide(residency, turn->effects->links, question);
     if (answer.verdict == RESIDENCY_REFUSED)
         return refuse(turn, step, question, &answer, why);

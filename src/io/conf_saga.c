@@ -298,9 +298,12 @@ static size_t build_regions(struct conf *conf, const struct raw_step *from,
         struct raw_step branch = *from;
         branch.region = all ? config->regions[i].name : from->distributed[i];
         struct config_step *step = steps == NULL ? NULL : &steps[count];
+        if (step != NULL && !all && !names_region(branch.region))
+            conf_error(conf, conf_at(from->node, "distributed"),
+                       "\"%s\" is not the name of a region", branch.region);
         if (step != NULL && count == 0)
             build_step(conf, &branch, step);
-        else if (step != NULL)
+        else if (step != NULL && names_region(branch.region))
             check_way(conf, &branch);
         count++;
         if (step == NULL)

@@ -180,6 +180,8 @@ static void branches_of_a_list_share_its_expression(void **state)
     assert_refused(SAGA(EACH("a[0]", "0") "," BRANCH("b", "\"group\":\"g\","), ""), KA_ERR_CONFIG,
                    "items");
     assert_refused(SAGA(BRANCH("a", "\"gather\":\"0\","), ""), KA_ERR_CONFIG, "gather");
+    assert_refused(SAGA(BRANCH("a", "\"gather\":\"0\",\"group\":\"g\","), ""), KA_ERR_CONFIG,
+                   "region");
     assert_refused(SAGA(BRANCH("a", "\"group\":\"g\",\"items\":\".a\","), ""), KA_ERR_CONFIG,
                    "items");
 }
