@@ -3,6 +3,7 @@
 
 #include "bridge/link_lane.h"
 #include "core/assert.h"
+#include "core/health.h"
 #include "core/origin.h"
 #include "engine/namesake.h"
 #include "engine/setup.h"
@@ -21,12 +22,12 @@ enum {
     ASK_MS = 3000,
     REACH_PAUSE_MS = 500,
     REACH_SAY_MS = 10000,
-    BEAT_MS = 5000,
     BEAT_CALL_MS = 2000,
     STATS_MS = 30000,
     NAMESAKE_MS = 2000,
     CLIENT_ID_MAX = 63,
-    SLOT_QUEUE_KBYTES = 4096, // of <app>.links: small records
+    SLOT_QUEUE_KBYTES = 1024, // of <app>.links: small records
+    QUEUED_RECORD = 450,      // bytes that librdkafka keeps with each that waits
     BATCH_RECORDS = 20000,    // of one transaction: with small ones the commits are the price
     LANES_MAX = 32
 };
@@ -330,6 +331,8 @@ static void describe(const struct bridge *bridge, const struct link_run *link, s
         buf_json_time(buf, health.heard_ms);
     else
         buf_str(buf, "null");
+    if (health.heard_mono_ms > 0)
+        print(buf, ",\"heard_age_ms\":%lld", (long long)(clock_mono_ms() - health.heard_mono_ms));
     print(buf, ",\"rtt_ms\":%lld,\"looks\":%lld,\"failures\":%lld", (long long)health.rtt_ms,
           (long long)health.looks, (long long)health.failures);
     put_text(buf, "breaker", breaker_state_name(health.breaker));
@@ -441,7 +444,7 @@ static void start_scout(struct bridge *bridge, struct link_run *link)
 
 static enum ka_err run(struct bridge *bridge, struct err_text *text)
 {
-    int64_t beat_ms = clock_mono_ms() - BEAT_MS;
+    int64_t beat_ms = clock_mono_ms() - BRIDGE_BEAT_MS;
     int64_t stats_ms = clock_mono_ms();
     int64_t looked_ms = clock_mono_ms();
     enum ka_err err = wait_for_cluster(bridge, text);
@@ -449,7 +452,7 @@ static enum ka_err run(struct bridge *bridge, struct err_text *text)
         start_scout(bridge, &bridge->links[i]);
     while (err == KA_OK && !atomic_load(&bridge->stop)) {
         clock_sleep_ms(TURN_MS);
-        bool tells = every(&beat_ms, clock_mono_ms(), BEAT_MS);
+        bool tells = every(&beat_ms, clock_mono_ms(), BRIDGE_BEAT_MS);
         bool sums = every(&stats_ms, clock_mono_ms(), STATS_MS);
         bool looks = every(&looked_ms, clock_mono_ms(), NAMESAKE_MS);
         for (size_t i = 0; err == KA_OK && i < bridge->count; i++) {
@@ -506,6 +509,7 @@ static void make_link(struct bridge *bridge, struct link_run *link,
     };
     link->source_lanes = link->source;
     link->source_lanes.queue_kbytes = (int32_t)(config->queue / 1024);
+    link->source_lanes.queue_records = (int32_t)(config->queue / QUEUED_RECORD);
     link->source_lanes.fetch_kbytes = (int32_t)(config->fetch / 1024);
     link->patterns = calloc(config->mirror_count + 1, sizeof *link->patterns);
     if (link->patterns == NULL)
@@ -578,10 +582,14 @@ static void see(const struct config *config, const struct link_run *link,
 {
     struct scout_health health;
     scout_health(link->scout, &health);
+    const struct health seen = {.heard_ms = health.heard_mono_ms,
+                                .interval_ms = link->config->refresh_ms,
+                                .breaker = health.breaker};
     for (size_t i = 0; i < config->region_count; i++) {
         if (strcmp(config->regions[i].name, link->config->source) != 0)
             continue;
-        links[i].up = health.breaker == BREAKER_CLOSED;
+        if (seen.heard_ms > 0) // else what others have heard still counts
+            links[i].up = health_up(&seen, clock_mono_ms());
         if (config->regions[i].measured && health.heard_ms > 0)
             links[i].rtt_ms = health.rtt_ms;
     }
@@ -595,6 +603,21 @@ void bridge_look(struct bridge *bridge, struct residency_link *links)
         if (bridge->links[i].scout != NULL)
             see(config, &bridge->links[i], links);
     pthread_mutex_unlock(&bridge->lock);
+}
+
+bool bridge_met(struct bridge *bridge)
+{
+    bool met = true;
+    pthread_mutex_lock(&bridge->lock);
+    for (size_t i = 0; i < bridge->count; i++) {
+        struct scout_health health = {0};
+        if (bridge->links[i].scout != NULL)
+            scout_health(bridge->links[i].scout, &health);
+        met = met && health.heard_mono_ms > 0;
+    }
+    met = met || bridge->failure != KA_OK;
+    pthread_mutex_unlock(&bridge->lock);
+    return met;
 }
 
 enum ka_err bridge_failure(struct bridge *bridge, struct err_text *text)

@@ -20,10 +20,14 @@ KA_MUST_USE enum ka_err bridge_new(const struct bridge_config *config, struct br
                                    struct err_text *text);
 // Finishes open transactions, leaves the groups, ends the thread.
 void bridge_free(struct bridge **bridge);
+enum { BRIDGE_BEAT_MS = 5000 }; // between the records that say how a link is
+
 // How the regions look from here, one entry for each of config->regions: those that a link of this
-// process copies from are down while its breaker is not closed, and as far away as its looks
-// measure; the others are left as they are. Any thread.
+// process copies from are up if they were heard within two intervals and the breaker is closed, and
+// as far away as its looks measure; the others are left as they are. Any thread.
 void bridge_look(struct bridge *bridge, struct residency_link *links);
+// Has each link heard its source, or will none ever?
+bool bridge_met(struct bridge *bridge);
 // Why it cannot go on; KA_OK while it can.
 enum ka_err bridge_failure(struct bridge *bridge, struct err_text *text);
 

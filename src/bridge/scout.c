@@ -28,6 +28,7 @@ static void count_outcome(struct scout *scout, enum ka_err error, const char *te
     if (error == KA_OK) {
         breaker_succeeded(&scout->breaker);
         health->heard_ms = clock_now_ms();
+        health->heard_mono_ms = clock_mono_ms();
         health->error[0] = '\0';
     } else {
         breaker_failed(&scout->breaker, &scout->config.breaker, clock_mono_ms());

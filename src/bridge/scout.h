@@ -73,7 +73,8 @@ struct scout_health {
     int64_t looks;    // begun
     int64_t failures; // of looks, comparisons and reads: each broken request once
     int64_t heard_ms; // wall clock of the last success; 0 = never
-    int64_t rtt_ms;   // of one question
+    int64_t heard_mono_ms;
+    int64_t rtt_ms; // of one question
     size_t topics;
     char error[300]; // the last one; empty = none since the last success
 };

@@ -3,10 +3,10 @@
 #include "bridge/bridge.h"
 #include "cmd/cmd_link.h"
 #include "cmd/cmd_process.h"
+#include "core/memory.h"
 #include "core/meta.h"
 #include "io/clock.h"
-
-#include <malloc.h>
+#include "io/resident.h"
 
 enum { TURN_MS = 100 };
 
@@ -14,6 +14,15 @@ static void stop_too(void *context)
 {
     (void)context;
     atomic_store(cmd_stop_asked(), true);
+}
+
+// Of malloc, as in a worker.
+static int32_t arenas(const struct config *config)
+{
+    struct memory_wants wants = {0};
+    for (size_t i = 0; i < config->link_count; i++)
+        wants.route_lanes += config->link_list[i].lanes;
+    return memory_arenas(&wants);
 }
 
 int cmd_link_run(struct cmd_app *app, const struct cmd_common *common, const char *node)
@@ -29,7 +38,7 @@ int cmd_link_run(struct cmd_app *app, const struct cmd_common *common, const cha
         .config = app->config, .node = node, .bootstrap = app->kafka.bootstrap, .failed = stop_too};
     cmd_listen_for_signals();
     cmd_configure_log(app->config);
-    mallopt(M_TRIM_THRESHOLD, 4 * 1024 * 1024); // of a burst: see worker.c
+    resident_limit(arenas(app->config));
     enum ka_err err = bridge_new(&config, &bridge, &text);
     if (err != KA_OK)
         return cmd_fail(err, &text);

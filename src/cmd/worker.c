@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // kasaga worker: one worker process until SIGTERM or SIGINT.
 #include "bridge/bridge.h"
+#include "bridge/reach.h"
 #include "cmd/cmd_process.h"
 #include "core/memory.h"
 #include "core/meta.h"
@@ -24,7 +25,7 @@ static void say_ready(void *context)
 
 static void look(void *context, struct residency_link *links)
 {
-    bridge_look(context, links);
+    reach_look(context, links);
 }
 
 // The links of the file beside the shards; a link that cannot go on ends the worker.
@@ -33,15 +34,21 @@ static enum ka_err run_all(const struct config *config, const char *node,
                            struct err_text *text)
 {
     struct bridge *bridge = NULL;
+    struct reach *reach = NULL;
     struct bridge_config links = {
         .config = config, .node = node, .bootstrap = config->kafka.bootstrap, .failed = stop_too};
     enum ka_err err = config->link_count == 0 ? KA_OK : bridge_new(&links, &bridge, text);
-    worker->ask_links = bridge == NULL ? NULL : look;
-    worker->links_context = bridge;
+    const struct reach_config reaching = {
+        .config = config, .kafka = &worker->kafka, .node = node, .bridge = bridge};
+    if (err == KA_OK && config->region_count > 1)
+        err = reach_new(&reaching, &reach, text);
+    worker->ask_links = reach == NULL ? NULL : look;
+    worker->links_context = reach;
     if (err == KA_OK)
         err = worker_run(worker, cmd_stop_asked(), say_ready, common, text);
     struct err_text why = {""};
     enum ka_err failure = bridge == NULL ? KA_OK : bridge_failure(bridge, &why);
+    reach_free(&reach);
     bridge_free(&bridge);
     if (err == KA_OK && failure != KA_OK)
         *text = why;

@@ -168,6 +168,8 @@ static struct lane_processor shard_processor(struct worker *worker, struct worke
     const struct worker_config *config = worker->config;
     for (int32_t i = 0; has_regions(config) && i < config->residency->region_count; i++)
         lane->links[i] = config->links[i];
+    if (config->ask_links != NULL)
+        config->ask_links(config->links_context, lane->links);
     struct def_env env = {&io_jq_engine, find_action, worker, config->state_max};
     lane->definitions = definitions_new(worker->catalog, &env);
     definitions_refresh(lane->definitions);

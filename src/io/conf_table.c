@@ -480,7 +480,7 @@ static const struct conf_key link_keys[] = {
     {"refresh", CONF_DURATION, FIELD(raw_link, refresh_ms), .fallback = "2s", .min = 100,
      .max = 10 * MINUTE,
      .doc = "Between looks at the source: new topics and partitions, heartbeat."},
-    {"queue", CONF_SIZE, FIELD(raw_link, queue), .fallback = "16MiB", .min = MIB, .max = GIB,
+    {"queue", CONF_SIZE, FIELD(raw_link, queue), .fallback = "8MiB", .min = MIB, .max = GIB,
      .doc = "Records that a lane fetches ahead."},
     {"fetch", CONF_SIZE, FIELD(raw_link, fetch), .fallback = "8MiB", .min = MIB, .max = 256 * MIB,
      .doc = "One answer of a source broker, at most: one is under way at a time, so over a "

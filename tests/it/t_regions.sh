@@ -20,7 +20,7 @@ app = "$app"; region = "$1"; shards = 4;
 kafka = { bootstrap = "$2"; };
 regions = ( { name = "us"; }, { name = "eu"; } );
 residency = { rules = ( { class = "public"; target = "closest"; mode = "preferred"; } ); };
-links = ( { source = "$3"; bootstrap = "$4"; refresh = "500ms"; } );
+links = ( { source = "$3"; bootstrap = "$4"; refresh = "5s"; } ); # not down for a shorter time than two of these
 actions = (
   { name = "order.validate"; kind = "plugin"; library = "shop.so"; inline = true; },
   { name = "stock.reserve";  kind = "plugin"; library = "shop.so"; inline = true; },
@@ -66,8 +66,9 @@ for ((kill = 1; kill <= kills; kill++)); do
     end "$region$(((kill - 1) / 2))" KILL || true
     work $region $(((kill - 1) / 2 + 1))
 done
+must_within 30 grep -q 'event=region region=eu up=yes' "$dir/us$((kills / 2)).log"
 tools/kafka stop --name "$(cluster_of eu)"
-sleep 8
+sleep 5
 tools/kafka cont --name "$(cluster_of eu)"
 must_within 150 ended
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The other region goes down: public data, for which it is only preferred, is worked on here; data
 # that must go there waits in the out topic and is worked on there when the region is back. (R31, R33)
-# And a step that may run anywhere goes where there is room. (R25)
+# And a step that may run anywhere goes where there is room. Up and down are heartbeats. (R25, R66, R116)
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
 
@@ -102,3 +102,27 @@ for id in near here must again; do
     "$KASAGA" replay --saga "order/$id" -c "$dir/us.conf" --bootstrap "$us" >"$dir/replay.log" 2>&1 || fail "$(cat "$dir/replay.log")"
 done
 passed "it is back: what waited is worked on there, once, and a replay finds each where it was"
+
+# A worker without links of its own goes by what link processes of its region say.
+end us0 || fail "us0 did not end well"
+sed '/^links = /d' "$dir/us.conf" >"$dir/plain.conf"
+link_process() { start "$1" env -u KASAGA_BOOTSTRAP "$KASAGA" link run -c "$dir/us.conf" --node "$1"; }
+reached() { [ "$(grep -o 'event=region region=eu up=[a-z]*' "$dir/plain1.log" | tail -1)" = "event=region region=eu up=$1" ]; }
+work plain 1
+must_within 30 grep -q event=assigned "$dir/plain1.log"
+sleep 11 # what us0 said last is too old then
+submit alone '{"order_id":"alone","total":1}' --wait --timeout 30s >"$dir/submit.log" || fail "$(cat "$dir/submit.log")"
+[[ $(ran alone) != *region* ]] || fail "it ran where nobody had heard of: $(ran alone)"
+link_process usl1
+must_within 30 reached yes
+sleep 1
+submit heard '{"order_id":"heard","total":1}' --wait --timeout 40s >"$dir/submit.log" || fail "$(cat "$dir/submit.log")"
+contains "where it ran" "$(ran heard)" '"executed_by":"eu/eu0"'
+end usl1 KILL || true
+must_within 15 reached no # two of its intervals, which are 5 s
+sleep 1
+submit silent '{"order_id":"silent","total":1}' --wait --timeout 30s >"$dir/submit.log" || fail "$(cat "$dir/submit.log")"
+[[ $(ran silent) != *region* ]] || fail "it ran elsewhere: $(ran silent)"
+link_process usl2
+must_within 30 reached yes
+passed "a region is up while a link process here has heard it within two intervals, and down before and after"

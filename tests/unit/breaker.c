@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The circuit breaker as a table: what happens, when, and what it is then.
 #include "core/breaker.h"
+#include "core/health.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -82,9 +83,35 @@ static void a_success_of_the_data_closes_it_at_once(void **state)
     assert_true(breaker_allows(&breaker, &config, 1001));
 }
 
+static void a_region_is_up_while_it_was_heard_within_two_intervals(void **state)
+{
+    (void)state;
+    struct health health = {.interval_ms = 5000};
+    assert_false(health_up(&health, 1)); // never heard, though somebody was started
+    health.heard_ms = 100000;
+    assert_true(health_up(&health, 110000));
+    assert_false(health_up(&health, 110001));
+    health.heard_ms = 110001; // back
+    assert_true(health_up(&health, 110001));
+    health.breaker = BREAKER_OPEN;
+    assert_false(health_up(&health, 110001));
+    health.breaker = BREAKER_HALF_OPEN;
+    assert_false(health_up(&health, 110001));
+}
+
+static void short_intervals_count_as_two_seconds(void **state)
+{
+    (void)state;
+    struct health health = {.heard_ms = 1000, .interval_ms = 100};
+    assert_true(health_up(&health, 5000));
+    assert_false(health_up(&health, 5001));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_region_is_up_while_it_was_heard_within_two_intervals),
+        cmocka_unit_test(short_intervals_count_as_two_seconds),
         cmocka_unit_test(it_goes_as_the_table_says),
         cmocka_unit_test(it_says_when_to_ask_again),
         cmocka_unit_test(a_success_of_the_data_closes_it_at_once),
