@@ -60,7 +60,7 @@ SH
 normal() {
     sed -E -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z/TIME/g' -e 's/^ +[0-9]+\.[0-9]{3} /T /' \
         -e 's/[0-9]+ ms/N ms/g; s/[0-9]+\.[0-9]+ s/N s/g' -e 's/-[0-9a-f]{16}/-ID/g; s/[0-9a-f]{32}/HASH/g' \
-        -e 's/@[0-9]+/@N/g; s,/[0-9]+/[0-9]+,/N/N,g' -e 's/librdkafka [0-9.]+/librdkafka N/' \
+        -e 's/@[0-9]+/@N/g; s,/[0-9]+/[0-9]+,/N/N,g' -e 's/librdkafka [0-9.]+/librdkafka N/; s/[0-9]+ lanes/N lanes/' \
         -e 's/ +/ /g; s/ $//' "$1"
 }
 
