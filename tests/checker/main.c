@@ -4,17 +4,20 @@
 #include <string.h>
 #include <time.h>
 
-// Reads on until nothing is in flight or the time is over.
+// Reads on until nothing is in flight or the time is over. Then once more: the ends of the states
+// are sampled before those of the history, and the last transaction may have come between.
 static void read_until_quiet(struct kafka *kafka, struct store *store)
 {
     const struct timespec pause = {.tv_nsec = 200000000};
     time_t until = time(NULL) + store->options->wait_s;
-    for (;;) {
+    for (bool quiet = false;;) {
         kafka_sample(kafka, store);
         kafka_read_committed(kafka, store);
-        if (rules_in_flight(store) == 0 || time(NULL) >= until)
+        if (quiet || time(NULL) >= until)
             return;
-        nanosleep(&pause, NULL);
+        quiet = rules_in_flight(store) == 0;
+        if (!quiet)
+            nanosleep(&pause, NULL);
     }
 }
 

@@ -150,7 +150,7 @@ for point in $points; do
         word=$(cat "$dir/$point-$hit.word")
         thread=$(sed -n 's/^killed .*thread=//p' "$dir/$point-$hit.out" | head -1)
         printf '%-22s %4d  %-8s %-18s %s\n' "$point" "$hit" "$word" "$thread" "$(outcome "v-$point-$hit" "${thread%%.*}")"
-        [ "$word" = clean ] || { failed=$((failed + 1)); sed 's/^/    /' "$dir/$point-$hit.out" | tail -n 60; }
+        [ "$word" = clean ] || { failed=$((failed + 1)); (grep -v ^time= "$dir/$point-$hit.out" && tail -n 60 "$dir/$point-$hit.out") | sed 's/^/    /'; }
     done
 done
 [ $failed -eq 0 ] || fail "$failed cases"
