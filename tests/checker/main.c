@@ -4,20 +4,19 @@
 #include <string.h>
 #include <time.h>
 
-// Reads on until nothing is in flight or the time is over. Then once more: the ends of the states
-// are sampled before those of the history, and the last transaction may have come between.
+// Reads on until nothing is in flight twice in a row, or the time is over. Twice: the ends of the
+// states are sampled before those of the history, and the last transaction may come between.
 static void read_until_quiet(struct kafka *kafka, struct store *store)
 {
     const struct timespec pause = {.tv_nsec = 200000000};
     time_t until = time(NULL) + store->options->wait_s;
-    for (bool quiet = false;;) {
+    for (int quiet = 0;;) {
         kafka_sample(kafka, store);
         kafka_read_committed(kafka, store);
-        if (quiet || time(NULL) >= until)
+        quiet = rules_in_flight(store) == 0 ? quiet + 1 : 0;
+        if (quiet == 2 || time(NULL) >= until)
             return;
-        quiet = rules_in_flight(store) == 0;
-        if (!quiet)
-            nanosleep(&pause, NULL);
+        nanosleep(&pause, NULL);
     }
 }
 
