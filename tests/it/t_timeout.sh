@@ -11,7 +11,7 @@ printf '#!/bin/sh\nkill -STOP $$\n' >"$dir/stopped.sh"
 chmod +x "$dir/stopped.sh"
 export KASAGA_CONFIG=$conf
 cat >"$conf" <<CFG
-app = "$app"; region = "test"; shards = 2; kafka = { bootstrap = "$KASAGA_BOOTSTRAP"; };
+app = "$app"; region = "test"; shards = 2; lanes = { shard = 2; }; kafka = { bootstrap = "$KASAGA_BOOTSTRAP"; };
 actions = (
   { name = "default"; kind = "exec"; command = ["$dir/stopped.sh"]; retry = { attempts = 1; }; },
   { name = "short"; kind = "exec"; command = ["$dir/stopped.sh"]; timeout = "2s";
