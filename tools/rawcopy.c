@@ -34,28 +34,13 @@ static void die(const char *what, const char *why)
     fprintf(stderr, "rawcopy: %s: %s\n", what, why);
     exit(1);
 }
+#include "bare.h"
 
 static int64_t now_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static rd_kafka_t *client_of(rd_kafka_type_t type, const char *brokers,
-                             const char *const pairs[][2], size_t count)
-{
-    char text[512];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    if (brokers == NULL || rd_kafka_conf_set(conf, "bootstrap.servers", brokers, text, 512) != 0)
-        die("bootstrap.servers", "missing or wrong");
-    for (size_t i = 0; i < count; i++)
-        if (rd_kafka_conf_set(conf, pairs[i][0], pairs[i][1], text, sizeof text) != 0)
-            die(pairs[i][0], text);
-    rd_kafka_t *rk = rd_kafka_new(type, conf, text, sizeof text);
-    if (rk == NULL)
-        die("client", text);
-    return rk;
 }
 
 static int32_t partitions_of(rd_kafka_t *rk)

@@ -10,8 +10,8 @@
 #include "io/clock.h"
 #include "io/kafka_producer.h"
 #include "io/log.h"
+#include "io/print.h"
 
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,20 +224,9 @@ static enum ka_err look_for_namesake(struct bridge *bridge, struct link_run *lin
 
 // ---- Telling
 
-static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
-static void print(struct buf *buf, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    buf_str(buf, text);
-}
-
 static void put_text(struct buf *buf, const char *name, const char *value)
 {
-    print(buf, ",\"%s\":", name);
+    buf_print(buf, ",\"%s\":", name);
     buf_json_str(buf, slice_str(value));
 }
 
@@ -247,8 +236,8 @@ static void put_held(struct buf *buf, const struct link_lane_picture *picture, b
         const struct link_lane_part *part = &picture->held[i];
         buf_str(buf, *first ? "{\"topic\":" : ",{\"topic\":");
         buf_json_str(buf, slice_str(part->topic));
-        print(buf, ",\"partition\":%d,\"state\":\"%s\"", part->partition,
-              link_state_name(part->state));
+        buf_print(buf, ",\"partition\":%d,\"state\":\"%s\"", part->partition,
+                  link_state_name(part->state));
         put_text(buf, "why", part->why);
         buf_byte(buf, '}');
         *first = false;
@@ -287,11 +276,11 @@ static struct link_sums sum_lanes(const struct link_run *link)
 static void put_sums(struct buf *buf, const struct link_run *link)
 {
     struct link_sums sums = sum_lanes(link);
-    print(buf, ",\"copied\":%lld,\"dropped\":%lld,\"bytes\":%lld,\"again\":%lld",
-          (long long)sums.records.copied, (long long)sums.records.dropped,
-          (long long)sums.records.bytes, (long long)sums.again);
-    print(buf, ",\"transactions\":%lld,\"aborts\":%lld,\"unclear\":%lld",
-          (long long)sums.transactions, (long long)sums.aborts, (long long)sums.unclear);
+    buf_print(buf, ",\"copied\":%lld,\"dropped\":%lld,\"bytes\":%lld,\"again\":%lld",
+              (long long)sums.records.copied, (long long)sums.records.dropped,
+              (long long)sums.records.bytes, (long long)sums.again);
+    buf_print(buf, ",\"transactions\":%lld,\"aborts\":%lld,\"unclear\":%lld",
+              (long long)sums.transactions, (long long)sums.aborts, (long long)sums.unclear);
 }
 
 static void put_counts(struct buf *buf, const struct link_run *link)
@@ -305,8 +294,8 @@ static void put_counts(struct buf *buf, const struct link_run *link)
             const struct link_lane_count *count = &picture.counts[j];
             buf_str(buf, first ? "{\"topic\":" : ",{\"topic\":");
             buf_json_str(buf, slice_str(count->topic));
-            print(buf, ",\"partition\":%d,\"bytes\":%lld,\"again\":%lld}", count->partition,
-                  (long long)count->bytes, (long long)count->again);
+            buf_print(buf, ",\"partition\":%d,\"bytes\":%lld,\"again\":%lld}", count->partition,
+                      (long long)count->bytes, (long long)count->again);
             first = false;
         }
     }
@@ -332,11 +321,12 @@ static void describe(const struct bridge *bridge, const struct link_run *link, s
     else
         buf_str(buf, "null");
     if (health.heard_mono_ms > 0)
-        print(buf, ",\"heard_age_ms\":%lld", (long long)(clock_mono_ms() - health.heard_mono_ms));
-    print(buf, ",\"rtt_ms\":%lld,\"looks\":%lld,\"failures\":%lld", (long long)health.rtt_ms,
-          (long long)health.looks, (long long)health.failures);
+        buf_print(buf, ",\"heard_age_ms\":%lld",
+                  (long long)(clock_mono_ms() - health.heard_mono_ms));
+    buf_print(buf, ",\"rtt_ms\":%lld,\"looks\":%lld,\"failures\":%lld", (long long)health.rtt_ms,
+              (long long)health.looks, (long long)health.failures);
     put_text(buf, "breaker", breaker_state_name(health.breaker));
-    print(buf, ",\"openings\":%lld,\"topics\":%zu", (long long)health.openings, health.topics);
+    buf_print(buf, ",\"openings\":%lld,\"topics\":%zu", (long long)health.openings, health.topics);
     put_text(buf, "error", health.error);
     put_sums(buf, link);
     put_counts(buf, link);
@@ -347,7 +337,8 @@ static void describe(const struct bridge *bridge, const struct link_run *link, s
         reading += picture.reading;
         put_held(buf, &picture, &first);
     }
-    print(buf, "],\"lanes\":%zu,\"parts\":%zu,\"reading\":%zu}", link->lane_count, parts, reading);
+    buf_print(buf, "],\"lanes\":%zu,\"parts\":%zu,\"reading\":%zu}", link->lane_count, parts,
+              reading);
 }
 
 // How the link is, for `kasaga link status`: a record per link and node, in partition 0.
@@ -356,7 +347,7 @@ static void beat(struct bridge *bridge, const struct link_run *link)
     struct buf buf = {0};
     struct err_text text = {""};
     buf_slice_put(&buf, LINK_BEAT_PREFIX);
-    print(&buf, "%s/%s", link->config->source, bridge->config.node);
+    buf_print(&buf, "%s/%s", link->config->source, bridge->config.node);
     size_t key_len = buf.len;
     describe(bridge, link, &buf);
     struct output output = {.topic = slice_str(bridge->links_topic),

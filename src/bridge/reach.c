@@ -52,13 +52,6 @@ static int region_of(const struct config *config, struct slice name)
     return -1;
 }
 
-static int64_t number(struct slice json, const char *name, int64_t fallback)
-{
-    int64_t value = fallback;
-    struct slice member = json_member(json, slice_str(name));
-    return !slice_none(member) && json_i64(member, &value) ? value : fallback;
-}
-
 // "#link/<source>/<node>". How old it is counts from what the source last said, not from its being
 // read here: a process that starts finds beats of any age.
 static void take_beat(struct reach *reach, const struct record *record)
@@ -72,7 +65,7 @@ static void take_beat(struct reach *reach, const struct record *record)
     int region = slash == NULL ? -1
                                : region_of(reach->config.config,
                                            slice_of(name.ptr, (size_t)(slash - name.ptr)));
-    int64_t age_ms = number(json, "heard_age_ms", -1);
+    int64_t age_ms = json_i64_member(json, SLICE_LIT("heard_age_ms"), -1);
     if (region < 0 || age_ms < 0)
         return;
     int64_t way_ms = clock_now_ms() - record->timestamp_ms;
@@ -87,7 +80,7 @@ static void take_beat(struct reach *reach, const struct record *record)
     // Of several processes the one that hears it counts.
     if (health_up(&health, clock_mono_ms()) || !health_up(&heard->health, clock_mono_ms())) {
         heard->health = health;
-        heard->rtt_ms = number(json, "rtt_ms", 0);
+        heard->rtt_ms = json_i64_member(json, SLICE_LIT("rtt_ms"), 0);
     }
     pthread_mutex_unlock(&reach->lock);
 }
@@ -146,6 +139,7 @@ static void *thread_main(void *argument)
 {
     struct reach *reach = argument;
     int64_t open_ms = clock_mono_ms();
+    int64_t tell_ms = open_ms;
     prctl(PR_SET_NAME, "reach");
     while (!atomic_load(&reach->stop)) {
         struct err_text text = {""};
@@ -158,6 +152,9 @@ static void *thread_main(void *argument)
             clock_sleep_ms(POLL_MS);
         else
             read_one(reach);
+        if (clock_mono_ms() < tell_ms) // the progress of links is in that partition, too
+            continue;
+        tell_ms = clock_mono_ms() + POLL_MS;
         tell(reach);
     }
     return NULL;

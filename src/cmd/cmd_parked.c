@@ -24,13 +24,6 @@ static const char *text_of(struct parked_list *list, struct slice object, const 
     return arena_str(arena, text ? json_text(value, arena) : SLICE_LIT(""));
 }
 
-static int64_t number_of(struct slice object, const char *name)
-{
-    int64_t number;
-    struct slice value = json_member(object, slice_str(name));
-    return !slice_none(value) && json_i64(value, &number) ? number : -1;
-}
-
 static void forget(struct parked_list *list, const char *node)
 {
     size_t kept = 0;
@@ -57,8 +50,8 @@ static void take(struct parked_list *list, const struct record *record)
         list->items[list->count++] = (struct cmd_parked){
             .node = node,
             .topic = text_of(list, item, "topic"),
-            .partition = (int32_t)number_of(item, "partition"),
-            .offset = number_of(item, "offset"),
+            .partition = (int32_t)json_i64_member(item, SLICE_LIT("partition"), -1),
+            .offset = json_i64_member(item, SLICE_LIT("offset"), -1),
             .reason = text_of(list, item, "reason"),
             .error = text_of(list, item, "error"),
         };

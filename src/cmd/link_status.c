@@ -4,9 +4,9 @@
 #include "cmd/cmd_link.h"
 #include "core/json.h"
 #include "io/clock.h"
+#include "io/print.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 enum { READ_MS = 5000, POLL_MS = 50, BEHIND_MAX = 256, SILENT_MS = 15000 };
@@ -29,17 +29,6 @@ struct link_status {
     bool reached;
     char error[300];
 };
-
-static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
-static void print(struct buf *buf, const char *format, ...)
-{
-    char text[600];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    buf_str(buf, text);
-}
 
 // ---- Asking
 
@@ -132,13 +121,6 @@ static void ask_link(struct cmd_app *app, struct link_status *link)
     link_source_close(&source);
 }
 
-static int64_t number_of(struct slice json, const char *name)
-{
-    struct slice value = json_member(json, slice_str(name));
-    int64_t number = 0;
-    return !slice_none(value) && json_i64(value, &number) ? number : 0;
-}
-
 // What the processes have counted of each part.
 static void take_counts(struct link_status *link, const struct link_beat *beat)
 {
@@ -152,11 +134,11 @@ static void take_counts(struct link_status *link, const struct link_beat *beat)
         for (size_t i = 0; i < link->count && topic.len > 0; i++) {
             struct part_status *part = &link->parts[i];
             const struct link_progress *progress = &part->row->progress;
-            if (number_of(count, "partition") != progress->partition ||
+            if (json_i64_member(count, SLICE_LIT("partition"), 0) != progress->partition ||
                 !json_text_is(topic, progress->topic))
                 continue;
-            part->bytes += number_of(count, "bytes");
-            part->again += number_of(count, "again");
+            part->bytes += json_i64_member(count, SLICE_LIT("bytes"), 0);
+            part->again += json_i64_member(count, SLICE_LIT("again"), 0);
         }
     }
 }
@@ -199,42 +181,42 @@ static void text_beat(struct buf *buf, const struct link_beat *beat, int64_t now
 {
     int64_t age_ms = now_ms - beat->time_ms;
     struct slice json = beat->json;
-    print(buf,
-          "  node %-20s heartbeat %" PRId64 ".%" PRId64 " s ago%s, breaker %.*s, rtt %.*s ms, ",
-          beat->node, age_ms / 1000, age_ms % 1000 / 100, age_ms > SILENT_MS ? " (silent)" : "",
-          SLICE_FMT(member(json, "breaker")), SLICE_FMT(member(json, "rtt_ms")));
-    print(buf, "reads %.*s of %.*s parts\n", SLICE_FMT(member(json, "reading")),
-          SLICE_FMT(member(json, "parts")));
-    print(buf, "    copied %.*s records, %.*s bytes, in %.*s transactions; ",
-          SLICE_FMT(member(json, "copied")), SLICE_FMT(member(json, "bytes")),
-          SLICE_FMT(member(json, "transactions")));
-    print(buf, "%.*s aborted (%.*s records again), %.*s unclear; %.*s of %.*s looks failed\n",
-          SLICE_FMT(member(json, "aborts")), SLICE_FMT(member(json, "again")),
-          SLICE_FMT(member(json, "unclear")), SLICE_FMT(member(json, "failures")),
-          SLICE_FMT(member(json, "looks")));
+    buf_print(buf,
+              "  node %-20s heartbeat %" PRId64 ".%" PRId64 " s ago%s, breaker %.*s, rtt %.*s ms, ",
+              beat->node, age_ms / 1000, age_ms % 1000 / 100, age_ms > SILENT_MS ? " (silent)" : "",
+              SLICE_FMT(member(json, "breaker")), SLICE_FMT(member(json, "rtt_ms")));
+    buf_print(buf, "reads %.*s of %.*s parts\n", SLICE_FMT(member(json, "reading")),
+              SLICE_FMT(member(json, "parts")));
+    buf_print(buf, "    copied %.*s records, %.*s bytes, in %.*s transactions; ",
+              SLICE_FMT(member(json, "copied")), SLICE_FMT(member(json, "bytes")),
+              SLICE_FMT(member(json, "transactions")));
+    buf_print(buf, "%.*s aborted (%.*s records again), %.*s unclear; %.*s of %.*s looks failed\n",
+              SLICE_FMT(member(json, "aborts")), SLICE_FMT(member(json, "again")),
+              SLICE_FMT(member(json, "unclear")), SLICE_FMT(member(json, "failures")),
+              SLICE_FMT(member(json, "looks")));
     if (member(json, "error").len > 2)
-        print(buf, "    error %.*s\n", SLICE_FMT(member(json, "error")));
+        buf_print(buf, "    error %.*s\n", SLICE_FMT(member(json, "error")));
     if (member(json, "held").len > 2)
-        print(buf, "    held %.*s\n", SLICE_FMT(member(json, "held")));
+        buf_print(buf, "    held %.*s\n", SLICE_FMT(member(json, "held")));
 }
 
 static void text_part(struct buf *buf, const struct part_status *part)
 {
     const struct link_progress *progress = &part->row->progress;
-    print(buf, "  %.*s/%d", SLICE_FMT(progress->topic), progress->partition);
-    print(buf, " -> %.*s  next %" PRId64 "  lag ", SLICE_FMT(progress->target), progress->next);
+    buf_print(buf, "  %.*s/%d", SLICE_FMT(progress->topic), progress->partition);
+    buf_print(buf, " -> %.*s  next %" PRId64 "  lag ", SLICE_FMT(progress->target), progress->next);
     if (part->lag < 0)
         buf_str(buf, "?");
     else
-        print(buf, "%" PRId64 " (%" PRId64 ".%" PRId64 " s)", part->lag, part->behind_ms / 1000,
-              part->behind_ms % 1000 / 100);
-    print(buf, "  copied %" PRId64 "  dropped %" PRId64, progress->copied, progress->dropped);
+        buf_print(buf, "%" PRId64 " (%" PRId64 ".%" PRId64 " s)", part->lag, part->behind_ms / 1000,
+                  part->behind_ms % 1000 / 100);
+    buf_print(buf, "  copied %" PRId64 "  dropped %" PRId64, progress->copied, progress->dropped);
     if (progress->skipped > 0 || progress->reason.len > 0)
-        print(buf, "  skipped %" PRId64 " by %.*s: %.*s", progress->skipped,
-              SLICE_FMT(progress->actor), SLICE_FMT(progress->reason));
+        buf_print(buf, "  skipped %" PRId64 " by %.*s: %.*s", progress->skipped,
+                  SLICE_FMT(progress->actor), SLICE_FMT(progress->reason));
     buf_byte(buf, '\n');
     if (progress->stopped.len > 0)
-        print(buf, "    STOPPED %.*s\n", (int)progress->stopped.len, progress->stopped.ptr);
+        buf_print(buf, "    STOPPED %.*s\n", (int)progress->stopped.len, progress->stopped.ptr);
 }
 
 static void text_link(struct buf *buf, const struct link_status *link, const struct link_rows *rows)
@@ -242,9 +224,10 @@ static void text_link(struct buf *buf, const struct link_status *link, const str
     int64_t behind_ms;
     int64_t lag = lag_of(link, &behind_ms);
     int64_t now_ms = clock_now_ms();
-    print(buf, "link %s: %zu partitions, lag %" PRId64 " (%" PRId64 ".%" PRId64 " s)%s%s\n",
-          link->config->source, link->count, lag, behind_ms / 1000, behind_ms % 1000 / 100,
-          link->reached ? "" : ", the source does not answer: ", link->reached ? "" : link->error);
+    buf_print(
+        buf, "link %s: %zu partitions, lag %" PRId64 " (%" PRId64 ".%" PRId64 " s)%s%s\n",
+        link->config->source, link->count, lag, behind_ms / 1000, behind_ms % 1000 / 100,
+        link->reached ? "" : ", the source does not answer: ", link->reached ? "" : link->error);
     for (size_t i = 0; i < rows->beat_count; i++)
         if (strcmp(rows->beats[i].source, link->config->source) == 0)
             text_beat(buf, &rows->beats[i], now_ms);
@@ -254,7 +237,7 @@ static void text_link(struct buf *buf, const struct link_status *link, const str
 
 static void json_name(struct buf *buf, const char *name, struct slice value)
 {
-    print(buf, ",\"%s\":", name);
+    buf_print(buf, ",\"%s\":", name);
     buf_json_str(buf, value);
 }
 
@@ -265,14 +248,14 @@ static void json_part(struct buf *buf, const struct link_status *link,
     buf_str(buf, "{\"source\":");
     buf_json_str(buf, slice_str(link->config->source));
     json_name(buf, "topic", progress->topic);
-    print(buf, ",\"partition\":%d", progress->partition);
+    buf_print(buf, ",\"partition\":%d", progress->partition);
     json_name(buf, "target", progress->target);
-    print(buf, ",\"slot\":%d,\"next\":%" PRId64 ",\"end\":%" PRId64 ",\"lag\":%" PRId64,
-          part->row->slot, progress->next, part->end, part->lag);
-    print(buf, ",\"behind_ms\":%" PRId64 ",\"copied\":%" PRId64 ",\"dropped\":%" PRId64,
-          part->behind_ms, progress->copied, progress->dropped);
-    print(buf, ",\"skipped\":%" PRId64 ",\"bytes\":%" PRId64 ",\"again\":%" PRId64,
-          progress->skipped, part->bytes, part->again);
+    buf_print(buf, ",\"slot\":%d,\"next\":%" PRId64 ",\"end\":%" PRId64 ",\"lag\":%" PRId64,
+              part->row->slot, progress->next, part->end, part->lag);
+    buf_print(buf, ",\"behind_ms\":%" PRId64 ",\"copied\":%" PRId64 ",\"dropped\":%" PRId64,
+              part->behind_ms, progress->copied, progress->dropped);
+    buf_print(buf, ",\"skipped\":%" PRId64 ",\"bytes\":%" PRId64 ",\"again\":%" PRId64,
+              progress->skipped, part->bytes, part->again);
     json_name(buf, "actor", progress->actor);
     json_name(buf, "reason", progress->reason);
     json_name(buf, "stopped", progress->stopped);
@@ -288,8 +271,8 @@ static void json_link(struct buf *buf, const struct link_status *link, const str
     bool first = true;
     buf_str(buf, "{\"source\":");
     buf_json_str(buf, slice_str(link->config->source));
-    print(buf, ",\"reached\":%s,\"lag\":%" PRId64 ",\"behind_ms\":%" PRId64,
-          link->reached ? "true" : "false", lag, behind_ms);
+    buf_print(buf, ",\"reached\":%s,\"lag\":%" PRId64 ",\"behind_ms\":%" PRId64,
+              link->reached ? "true" : "false", lag, behind_ms);
     json_name(buf, "error", slice_str(link->error));
     buf_str(buf, ",\"nodes\":[");
     for (size_t i = 0; i < rows->beat_count; i++) {

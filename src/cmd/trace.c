@@ -5,9 +5,9 @@
 
 #include "core/json.h"
 #include "io/clock.h"
+#include "io/print.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -177,17 +177,6 @@ static void look(const struct trace *trace, struct arena *arena, struct view *vi
     }
 }
 
-static void print(struct buf *buf, const char *format, ...) KA_PRINTF(2, 3);
-static void print(struct buf *buf, const char *format, ...)
-{
-    char line[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    buf_str(buf, line);
-}
-
 // Texts come from participants: control characters would move the cursor.
 static void put_safe(struct buf *buf, struct slice text)
 {
@@ -213,11 +202,11 @@ static void put_course(struct buf *buf, const char *mark, const struct step_view
                        const struct course *course)
 {
     bool branch = step->group.len > 0;
-    print(buf, "%s%s %-*.*s %-10s", branch ? "    " : "  ", mark, branch ? 18 : 20,
-          SLICE_FMT(step->name), course->state);
-    print(buf, " %8.3f s", (double)(course->ended_ms - course->begun_ms) / 1000);
+    buf_print(buf, "%s%s %-*.*s %-10s", branch ? "    " : "  ", mark, branch ? 18 : 20,
+              SLICE_FMT(step->name), course->state);
+    buf_print(buf, " %8.3f s", (double)(course->ended_ms - course->begun_ms) / 1000);
     if (course->attempts > 1)
-        print(buf, "  %lld attempts", (long long)course->attempts);
+        buf_print(buf, "  %lld attempts", (long long)course->attempts);
     if (course->region.len > 0) {
         buf_str(buf, course->ran_by.len > 0 ? "  by " : "  in ");
         put_safe(buf, course->ran_by.len > 0 ? course->ran_by : course->region);
@@ -281,9 +270,9 @@ static void put_operators(struct buf *buf, const struct trace *trace)
 
 static void put_tree(struct buf *buf, const struct trace *trace, const struct view *view)
 {
-    print(buf, "%s@%lld  %s", trace->key, (long long)trace->incarnation, view->state);
+    buf_print(buf, "%s@%lld  %s", trace->key, (long long)trace->incarnation, view->state);
     if (view->started_ms >= 0)
-        print(buf, "  %.3f s", (double)(view->ended_ms - view->started_ms) / 1000);
+        buf_print(buf, "  %.3f s", (double)(view->ended_ms - view->started_ms) / 1000);
     put_reason(buf, view->code, view->message);
     buf_byte(buf, '\n');
     if (view->started_ms >= 0) {
@@ -309,7 +298,7 @@ static void put_tree(struct buf *buf, const struct trace *trace, const struct vi
     put_undo(buf, view);
     put_operators(buf, trace);
     if (trace->lives > 1)
-        print(buf, "  (%zu earlier lives of this id are in the history)\n", trace->lives - 1);
+        buf_print(buf, "  (%zu earlier lives of this id are in the history)\n", trace->lives - 1);
 }
 
 static void json_course(struct buf *buf, const char *name, const struct course *course)
@@ -320,8 +309,8 @@ static void json_course(struct buf *buf, const char *name, const struct course *
     buf_json_str(buf, slice_str(course->state));
     buf_str(buf, ",\"action\":");
     buf_json_str(buf, course->action);
-    print(buf, ",\"attempts\":%lld,\"duration_ms\":%lld", (long long)course->attempts,
-          (long long)(course->ended_ms - course->begun_ms));
+    buf_print(buf, ",\"attempts\":%lld,\"duration_ms\":%lld", (long long)course->attempts,
+              (long long)(course->ended_ms - course->begun_ms));
     if (course->region.len > 0) {
         buf_str(buf, ",\"region\":");
         buf_json_str(buf, course->region);
@@ -345,7 +334,7 @@ static void put_json(struct buf *buf, const struct trace *trace, const struct vi
 {
     buf_str(buf, "{\"key\":");
     buf_json_str(buf, slice_str(trace->key));
-    print(buf, ",\"incarnation\":%lld,\"state\":", (long long)trace->incarnation);
+    buf_print(buf, ",\"incarnation\":%lld,\"state\":", (long long)trace->incarnation);
     buf_json_str(buf, slice_str(view->state));
     if (!slice_none(view->definition)) {
         buf_str(buf, ",\"definition\":");
@@ -354,7 +343,7 @@ static void put_json(struct buf *buf, const struct trace *trace, const struct vi
     if (view->started_ms >= 0) {
         buf_str(buf, ",\"started\":");
         buf_json_time(buf, view->started_ms);
-        print(buf, ",\"duration_ms\":%lld", (long long)(view->ended_ms - view->started_ms));
+        buf_print(buf, ",\"duration_ms\":%lld", (long long)(view->ended_ms - view->started_ms));
     }
     buf_str(buf, ",\"steps\":[");
     bool first = true;
@@ -419,7 +408,7 @@ static bool show_event(const struct trace *trace, const struct history_line *lin
             put_safe(&buf, line->step);
         }
         if (line->attempt > 1)
-            print(&buf, " attempt %lld", (long long)line->attempt);
+            buf_print(&buf, " attempt %lld", (long long)line->attempt);
         put_reason(&buf, line->code, line->message);
     } else {
         buf_slice_put(&buf, line->doc);

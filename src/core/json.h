@@ -52,6 +52,8 @@ struct slice json_text(struct slice value, struct arena *arena);
 bool json_text_is(struct slice value, struct slice text);
 // True and the value if it is a number that is an integer (also written 1.0 or 1e3) and fits.
 bool json_i64(struct slice value, int64_t *out);
+// Such a member of an object; `fallback` if there is none.
+int64_t json_i64_member(struct slice object, struct slice name, int64_t fallback);
 // True and the nearest double; false if it is no number or larger than any double.
 bool json_f64(struct slice value, double *out);
 

@@ -90,6 +90,13 @@ bool json_i64(struct slice value, int64_t *out)
     return true;
 }
 
+int64_t json_i64_member(struct slice object, struct slice name, int64_t fallback)
+{
+    int64_t number;
+    struct slice value = json_member(object, name);
+    return !slice_none(value) && json_i64(value, &number) ? number : fallback;
+}
+
 // Clinger's fast path: up to 2^53 and powers of ten up to 10^22 are exact as doubles, so one
 // operation rounds once and right.
 static bool exact_f64(const struct decimal *decimal, double *out)

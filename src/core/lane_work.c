@@ -237,16 +237,6 @@ void lane_work(struct lane *lane)
     renew_proof(lane);
 }
 
-static struct slice duplicate(struct slice s, char **at)
-{
-    if (slice_none(s))
-        return s;
-    struct slice copy = {*at, s.len};
-    memcpy(*at, s.ptr, s.len);
-    *at += s.len;
-    return copy;
-}
-
 // With its place in the queue.
 static size_t size_of(const struct lane_invocation *invocation)
 {
@@ -265,12 +255,12 @@ static struct lane_invocation *keep_invocation(const struct lane_invocation *fro
         abort();
     *kept = *from;
     char *at = (char *)(kept + 1);
-    kept->call.key = duplicate(call->key, &at);
-    kept->call.input = duplicate(call->input, &at);
-    kept->call.idempotency_key = duplicate(call->idempotency_key, &at);
-    kept->call.forward_key = duplicate(call->forward_key, &at);
-    kept->call.tenant = duplicate(call->tenant, &at);
-    kept->call.traceparent = duplicate(call->traceparent, &at);
+    kept->call.key = slice_put(call->key, &at);
+    kept->call.input = slice_put(call->input, &at);
+    kept->call.idempotency_key = slice_put(call->idempotency_key, &at);
+    kept->call.forward_key = slice_put(call->forward_key, &at);
+    kept->call.tenant = slice_put(call->tenant, &at);
+    kept->call.traceparent = slice_put(call->traceparent, &at);
     return kept;
 }
 

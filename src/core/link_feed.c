@@ -408,17 +408,6 @@ static size_t size_of(const struct record *record)
     return size;
 }
 
-static struct slice copied(struct slice s, char **at)
-{
-    if (slice_none(s))
-        return s;
-    struct slice copy = {*at, s.len};
-    if (s.len > 0)
-        memcpy(*at, s.ptr, s.len);
-    *at += s.len;
-    return copy;
-}
-
 // One block: the input, the headers, then the bytes. The topic's name is the part's.
 static struct link_input *input_of(struct link_feed *feed, const struct opened *opened,
                                    const struct record *record)
@@ -435,11 +424,11 @@ static struct link_input *input_of(struct link_feed *feed, const struct opened *
     struct header *headers = (struct header *)(input + 1);
     char *at = (char *)(headers + record->header_count);
     input->record.topic = slice_str(opened->part->topic);
-    input->record.key = copied(record->key, &at);
-    input->record.value = copied(record->value, &at);
+    input->record.key = slice_put(record->key, &at);
+    input->record.value = slice_put(record->value, &at);
     for (size_t i = 0; i < record->header_count; i++)
-        headers[i] = (struct header){copied(record->headers[i].name, &at),
-                                     copied(record->headers[i].value, &at)};
+        headers[i] = (struct header){slice_put(record->headers[i].name, &at),
+                                     slice_put(record->headers[i].value, &at)};
     input->record.headers = headers;
     input->size = size_of(record);
     feed->held += input->size;

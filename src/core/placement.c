@@ -14,17 +14,12 @@
 #include "core/assert.h"
 #include "core/json.h"
 
-static bool is_hub(const struct residency *residency, int32_t region)
-{
-    return residency->hubs >> region & 1;
-}
-
 static bool may_run(const struct residency *residency, const struct residency_link *links,
                     enum data_class dataclass, int32_t home, int32_t region)
 {
     struct residency_question question = {dataclass, home, region};
     struct residency_answer answer = residency_decide(residency, links, &question);
-    return !is_hub(residency, region) && answer.verdict == RESIDENCY_ALLOWED &&
+    return !residency_is_hub(residency, region) && answer.verdict == RESIDENCY_ALLOWED &&
            answer.region == region;
 }
 

@@ -199,11 +199,6 @@ static bool is_up(const struct residency *residency, const struct residency_link
     return region == residency->here || links[region].up;
 }
 
-static bool is_hub(const struct residency *residency, int32_t region)
-{
-    return residency->hubs >> region & 1;
-}
-
 // The nearest region; of those that are up, when `up` is set. The first of several at one distance.
 static int32_t nearest(const struct residency *residency, const struct residency_link *links,
                        bool up)
@@ -212,7 +207,8 @@ static int32_t nearest(const struct residency *residency, const struct residency
     int64_t best_ms = INT64_MAX;
     for (int32_t i = 0; i < residency->region_count; i++) {
         int64_t rtt_ms = i == residency->here ? 0 : links[i].rtt_ms;
-        if ((up && !is_up(residency, links, i)) || rtt_ms >= best_ms || is_hub(residency, i))
+        if ((up && !is_up(residency, links, i)) || rtt_ms >= best_ms ||
+            residency_is_hub(residency, i))
             continue;
         best = i;
         best_ms = rtt_ms;
@@ -263,7 +259,7 @@ struct residency_answer residency_decide(const struct residency *residency,
     KA_ASSERT(known(residency, target) && !(row.required && row.target == TARGET_CLOSEST));
     if (destination == REGION_NONE)
         destination = target;
-    if (is_hub(residency, destination))
+    if (residency_is_hub(residency, destination))
         return answer(RESIDENCY_REFUSED, REGION_NONE, row);
     if (row.required && destination != target)
         return answer(RESIDENCY_REFUSED, REGION_NONE, row);
@@ -297,7 +293,7 @@ void residency_explain(const struct residency *residency, const struct residency
     }
     struct slice home = residency->regions[question->home];
     struct slice asked = residency->regions[question->destination];
-    if (is_hub(residency, question->destination)) {
+    if (residency_is_hub(residency, question->destination)) {
         (void)err_set(text, KA_ERR_NOT_ALLOWED, "%.*s is a hub: nothing is sent there",
                       SLICE_FMT(asked));
         return;

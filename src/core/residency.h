@@ -51,6 +51,10 @@ struct residency {
     uint64_t hubs;            // bit i: regions[i] is a hub, where nothing runs and nothing leaves
     const uint64_t *hub_rows; // [home * DATA_CLASSES + dataclass]: the hubs that may have a copy
 };
+static inline bool residency_is_hub(const struct residency *residency, int32_t region)
+{
+    return residency->hubs >> region & 1;
+}
 
 // How another region looks from here.
 struct residency_link {

@@ -40,6 +40,18 @@ static inline bool slice_none(struct slice s)
     return s.ptr == NULL;
 }
 
+// A copy at *at, which moves behind it; what is absent stays so.
+static inline struct slice slice_put(struct slice s, char **at)
+{
+    if (slice_none(s))
+        return s;
+    struct slice copy = {*at, s.len};
+    if (s.len > 0)
+        memcpy(*at, s.ptr, s.len);
+    *at += s.len;
+    return copy;
+}
+
 static inline bool slice_starts(struct slice s, struct slice prefix)
 {
     return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);

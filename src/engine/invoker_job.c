@@ -8,17 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void put(struct slice *to, struct slice from, char **at)
-{
-    *to = from;
-    if (slice_none(from))
-        return;
-    to->ptr = *at;
-    if (from.len > 0)
-        memcpy(*at, from.ptr, from.len);
-    *at += from.len;
-}
-
 struct job *job_new(const struct invocation *from)
 {
     struct slice step_name = {from->step_name, strlen(from->step_name) + 1};
@@ -36,13 +25,13 @@ struct job *job_new(const struct invocation *from)
     char *at = job->copy;
     *to = *from;
     to->action = NULL; // the runner is all that is needed; the definition may go
-    put(&to->key, from->key, &at);
-    put(&to->input, from->input, &input);
-    put(&to->idempotency_key, from->idempotency_key, &at);
-    put(&to->forward_key, from->forward_key, &at);
-    put(&to->tenant, from->tenant, &at);
-    put(&to->traceparent, from->traceparent, &at);
-    put(&step_name, step_name, &at);
+    to->key = slice_put(from->key, &at);
+    to->input = slice_put(from->input, &input);
+    to->idempotency_key = slice_put(from->idempotency_key, &at);
+    to->forward_key = slice_put(from->forward_key, &at);
+    to->tenant = slice_put(from->tenant, &at);
+    to->traceparent = slice_put(from->traceparent, &at);
+    step_name = slice_put(step_name, &at);
     to->step_name = step_name.ptr;
     KA_ASSERT(at == job->copy + bytes);
     job->bytes = sizeof *job + bytes + from->input.len;
@@ -65,9 +54,9 @@ void job_settle(struct job *job, struct action_result *outcome)
         abort();
     KA_ASSERT(job->kept == NULL);
     job->kept = at;
-    put(&outcome->data, outcome->data, &at);
-    put(&outcome->code, outcome->code, &at);
-    put(&outcome->message, outcome->message, &at);
+    outcome->data = slice_put(outcome->data, &at);
+    outcome->code = slice_put(outcome->code, &at);
+    outcome->message = slice_put(outcome->message, &at);
     arena_fini(&job->result.memory);
 }
 

@@ -543,6 +543,7 @@ struct sums {
     int32_t restoring;
     int32_t parked;
     struct pressure_load load;
+    struct invoker_stats calls;
 };
 
 static struct sums sum_lanes(struct worker *worker)
@@ -572,6 +573,7 @@ static struct sums sum_lanes(struct worker *worker)
         sums.load.records += picture.stats.records;
         sums.load.lanes = sums.load.lanes || lane_thread_pressed(worker->lanes[i].thread);
     }
+    invoker_read_stats(worker->invoker, &sums.calls);
     return sums;
 }
 
@@ -582,11 +584,9 @@ static struct sums sum_lanes(struct worker *worker)
 static bool keep_pressure(struct worker *worker, const struct sums *sums)
 {
     struct pressure_load load = sums->load;
-    struct invoker_stats calls;
     bool pressed = worker->pressed;
     bool trim = false;
-    invoker_read_stats(worker->invoker, &calls);
-    load.calls += (int64_t)calls.queued_bytes;
+    load.calls += (int64_t)sums->calls.queued_bytes;
     load.others = catalog_held(worker->catalog);
     bool hold = pressure_look(&worker->pressure, &load, resident_bytes(), clock_mono_ms(),
                               &worker->pressed, &trim);
@@ -601,9 +601,8 @@ static bool keep_pressure(struct worker *worker, const struct sums *sums)
 
 static void tell_load(struct worker *worker, const struct sums *sums)
 {
-    struct invoker_stats stats;
-    invoker_read_stats(worker->invoker, &stats);
-    load_tell(worker->load, (int64_t)(stats.queued + stats.running) + sums->load.waiting,
+    const struct invoker_stats *calls = &sums->calls;
+    load_tell(worker->load, (int64_t)(calls->queued + calls->running) + sums->load.waiting,
               worker->config->invoker_threads, worker->pressed);
 }
 

@@ -39,8 +39,7 @@ struct worker_config {
     size_t state_max;
     size_t record_max;
     size_t reappend_min;
-    int64_t
-        memory_max; // bytes, see core/memory.h; 0 = as little as the lanes need, and no pressure
+    int64_t memory_max; // bytes (core/memory.h); 0 = what the lanes need at least, no pressure
     int32_t batch_records;
     int64_t batch_bytes;
     int64_t batch_ms;

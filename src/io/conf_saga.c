@@ -12,17 +12,19 @@ enum { COMPENSATE_ATTEMPTS = 10 };
 #define REMOTE_DEDUPE_MS (INT64_C(24) * 3600 * 1000)
 #define REMOTE_TIMEOUT_MS (INT64_C(7) * 24 * 3600 * 1000) // the longest that a step can have
 
+// A form of step that is known but not there yet; NULL = it has none.
+static const struct conf_node *later_form(const struct conf_node *node)
+{
+    const struct conf_node *saga = conf_child(node, "saga");
+    return saga != NULL ? saga : conf_child(node, "wait");
+}
+
 bool conf_refuse_step(struct conf *conf, const struct conf_node *node)
 {
-    static const char *const forms[] = {"saga", "wait"};
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        const struct conf_node *form = conf_child(node, forms[i]);
-        if (form == NULL)
-            continue;
-        conf_error(conf, form, "the step form \"%s\" is not available in this version", forms[i]);
-        return true;
-    }
-    return false;
+    const struct conf_node *form = later_form(node);
+    if (form != NULL)
+        conf_error(conf, form, "the step form \"%s\" is not available in this version", form->name);
+    return form != NULL;
 }
 
 // ---- Steps
@@ -184,11 +186,8 @@ static void check_form(struct conf *conf, const struct raw_step *from, const cha
     const struct conf_node *node = from->node;
     const struct conf_node *parallel = conf_child(node, "parallel");
     const struct conf_node *join = conf_child(node, "join");
-    static const char *const forms[] = {"saga", "wait"};
-    bool refused = false;
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
-        refused = refused || conf_child(node, forms[i]) != NULL;
-    if (parallel == NULL && from->action == NULL && !refused && conf_child(node, "action") == NULL)
+    if (parallel == NULL && from->action == NULL && later_form(node) == NULL &&
+        conf_child(node, "action") == NULL)
         conf_error(conf, node, "a step needs \"action\" or \"parallel\"");
     const struct conf_node *distributed = conf_child(node, "distributed");
     if (parallel == NULL && distributed == NULL && join != NULL)
